@@ -1,0 +1,1 @@
+"""Datasets: a path becomes typed columns in Arrow; one format a file."""

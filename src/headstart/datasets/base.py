@@ -1,0 +1,201 @@
+"""The Dataset contract: rows in Apache Arrow with a role and a kind for every column.
+
+Rows live in a ``datasets.Dataset`` (memory-mapped, never all in RAM). What a column is for (its role) and what it
+holds (its kind) are data; *unlabelled is a property of the columns*: a dataset without a target column simply has
+none, and ``without("target")`` makes one, physically.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from headstart.errors import DataError, did_you_mean
+from headstart.types import Modality, Sample
+
+if TYPE_CHECKING:
+    import datasets
+
+Role: TypeAlias = Literal["input", "target", "domain", "group", "time", "split", "weight", "unused"]
+Kind: TypeAlias = Literal["text", "image", "number", "category", "labels", "tokens", "tags", "datetime", "array"]
+"""text: str. image: path (str) or encoded bytes. number: float. category: str, int or bool. labels: list of labels.
+tokens: list of words. tags: list of tags, one per word. datetime: datetime. array: list of float (one vector)."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's name, what it is for, and what it holds."""
+
+    name: str
+    role: Role
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that could not be read. row: 1-based number in its file as a person counts it (header not counted)."""
+
+    path: str
+    row: int | None
+    reason: str
+
+
+class Dataset:
+    """Typed rows.
+
+    table: the Arrow rows. columns: one `Column` for each column of ``table`` that is used or known. origin: the path it
+    came from, for messages. root: the folder that relative image paths start from. rejects: rows left out.
+    numbers: original 1-based row number of each row, for messages; defaults to 1..N.
+    """
+
+    def __init__(
+        self,
+        table: datasets.Dataset,
+        columns: Sequence[Column],
+        *,
+        origin: str = "",
+        root: Path | None = None,
+        rejects: Sequence[Reject] = (),
+        numbers: Sequence[int] | None = None,
+    ) -> None:
+        self.table = table
+        self.columns = tuple(columns)
+        self.origin = origin
+        self.root = root
+        self.rejects = tuple(rejects)
+        self.numbers = list(numbers) if numbers is not None else list(range(1, len(table) + 1))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{c.name}: {c.kind} ({c.role})" for c in self.columns if c.role != "unused")
+        return f"Dataset({len(self):,} rows from {self.origin or 'memory'}; {parts})"
+
+    # --- columns -----------------------------------------------------------------------------------------------
+
+    def column(self, name: str) -> Column:
+        """The column called ``name``. Raises DataError HS-DATA-003 with did-you-mean."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        known = [column.name for column in self.columns]
+        raise DataError("HS-DATA-003", f'{self.origin}: there is no column "{name}".', did_you_mean(name, known))
+
+    def with_role(self, role: Role) -> list[Column]:
+        """The columns that have this role, in order."""
+        return [column for column in self.columns if column.role == role]
+
+    @property
+    def inputs(self) -> list[Column]:
+        """The input columns, in order."""
+        return self.with_role("input")
+
+    @property
+    def target(self) -> Column | None:
+        """The target column, or None where the rows are unlabelled."""
+        targets = self.with_role("target")
+        return targets[0] if targets else None
+
+    @property
+    def modality(self) -> Modality:
+        """``image`` if an input is an image, ``text`` if one is text or tokens, else ``table``."""
+        kinds = {column.kind for column in self.inputs}
+        if "image" in kinds:
+            return "image"
+        return "text" if kinds & {"text", "tokens"} else "table"
+
+    def values(self, name: str) -> list[Any]:
+        """All values of one column, as Python objects."""
+        self.column(name)
+        return list(self.table[name])
+
+    def targets(self) -> list[Any]:
+        """The target values. Raises DataError HS-DATA-003 where there is no target column."""
+        if self.target is None:
+            raise DataError("HS-DATA-003", f"{self.origin}: the rows have no target column.", "Name one with --target.")
+        return self.values(self.target.name)
+
+    # --- rows --------------------------------------------------------------------------------------------------
+
+    def samples(self, rows: Sequence[int] | None = None) -> list[Sample]:
+        """The input values of the rows (all by default): text joined by a newline where several columns are text."""
+        table = self.table if rows is None else self.table.select(list(rows))
+        names = [column.name for column in self.inputs]
+        kinds = {column.kind for column in self.inputs}
+        if len(names) == 1:
+            values = list(table[names[0]])
+            if kinds == {"image"} and self.root is not None:
+                return [str(self.root / value) if isinstance(value, str) else value for value in values]
+            return [{names[0]: value} for value in values] if self.modality == "table" else values
+        columns = [list(table[name]) for name in names]
+        if self.modality == "text":
+            return ["\n".join(str(value) for value in row if value not in (None, "")) for row in zip(*columns)]
+        return [dict(zip(names, row)) for row in zip(*columns)]
+
+    def select(self, rows: Sequence[int]) -> Dataset:
+        """These rows, in this order, without copying them."""
+        chosen = [int(row) for row in rows]
+        return Dataset(
+            self.table.select(chosen),
+            self.columns,
+            origin=self.origin,
+            root=self.root,
+            numbers=[self.numbers[row] for row in chosen],
+        )
+
+    def without(self, *roles: Role) -> Dataset:
+        """The same rows with the columns of these roles removed, not hidden."""
+        drop = [column.name for column in self.columns if column.role in roles]
+        return self._with(self.table.remove_columns(drop), [c for c in self.columns if c.name not in drop])
+
+    def assign(self, **roles: str | Iterable[str]) -> Dataset:
+        """A copy in which the named columns have the given roles, e.g. ``assign(target="label", group="user")``."""
+        wanted: dict[str, str] = {}
+        for role, named in roles.items():
+            for name in [named] if isinstance(named, str) else named:
+                self.column(name)
+                wanted[name] = role
+        columns = [replace(c, role=wanted[c.name]) if c.name in wanted else c for c in self.columns]  # type: ignore[arg-type]
+        return self._with(self.table, columns)
+
+    def _with(self, table: datasets.Dataset, columns: Sequence[Column]) -> Dataset:
+        return Dataset(table, columns, origin=self.origin, root=self.root, rejects=self.rejects, numbers=self.numbers)
+
+    # --- identity ----------------------------------------------------------------------------------------------
+
+    def fingerprints(self, rows: Sequence[int] | None = None) -> list[str]:
+        """A content digest of each row's input (hex, 32 characters): equal inputs have equal digests. [N]."""
+        return [fingerprint(sample) for sample in self.samples(rows)]
+
+
+def fingerprint(sample: Sample) -> str:
+    """The content digest of one input value; an image path counts by the file's bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    if isinstance(sample, str) and len(sample) < 1024 and _is_image_path(sample):
+        digest.update(b"file" + Path(sample).read_bytes())
+    elif isinstance(sample, str):
+        digest.update(b"text" + sample.encode("utf-8", "surrogatepass"))
+    elif isinstance(sample, bytes):
+        digest.update(b"file" + sample)
+    elif isinstance(sample, list | tuple):
+        digest.update(b"list" + json.dumps(list(sample), default=str, ensure_ascii=False).encode())
+    elif isinstance(sample, dict):
+        digest.update(b"dict" + json.dumps(sample, default=str, ensure_ascii=False, sort_keys=True).encode())
+    else:  # a PIL image or an array
+        import numpy as np
+
+        array = np.asarray(sample)
+        digest.update(f"array{array.shape}{array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+def _is_image_path(text: str) -> bool:
+    return Path(text).suffix.lower() in IMAGE_SUFFIXES and Path(text).is_file()

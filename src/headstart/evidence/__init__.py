@@ -1,0 +1,1 @@
+"""Evidence: splits, controls, the verdict and the learning curves."""

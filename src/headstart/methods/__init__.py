@@ -1,0 +1,1 @@
+"""Methods: how knowledge moves, one method a file."""

@@ -1,0 +1,155 @@
+"""The Method contract: how knowledge moves from a source to a target.
+
+A method is a frozen dataclass whose fields are its hyperparameters; ``fit(problem)`` returns a `Fitted`. Closed-form
+methods override ``fit``; gradient methods inherit from `GradientMethod` and say only what trains and what the loss is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from headstart.datasets.base import Dataset
+from headstart.errors import MethodError, did_you_mean
+from headstart.tasks.base import Task
+from headstart.types import Json, LayerRow, Outputs, Prediction
+
+if TYPE_CHECKING:
+    from headstart.runtime import Extractor
+    from headstart.sources.base import Source
+
+
+def hyper(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+    paper: str = "",
+) -> Any:
+    """A hyperparameter field: default, help text, bounds or choices, and the paper it comes from."""
+    metadata = {"help": help, "low": low, "high": high, "choices": choices, "paper": paper}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class Problem:
+    """What a method is given. It never holds test targets.
+
+    train, valid: labelled rows (valid None where the method must choose by cross-validation alone). task: learned on
+    the training rows. source: None for the baseline. extractor: frozen features with cache; None with source None.
+    seed: all randomness. deadline: ``time.monotonic()`` value or None. folder: for checkpoints. report: progress
+    callback (stage, done, total). notes: lines for the user. options: engine settings such as precision.
+    """
+
+    train: Dataset
+    valid: Dataset | None
+    task: Task
+    source: Source | None
+    extractor: Extractor | None
+    seed: int = 0
+    deadline: float | None = None
+    folder: Path | None = None
+    report: Callable[[str, int, int], None] = lambda stage, done, total: None
+    notes: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def replace(self, **changes: Any) -> Problem:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the deadline, or None."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+
+class Fitted(ABC):
+    """A model that predicts. Subclasses are final and can be saved without pickle.
+
+    kind: the name under which an artefact records the subclass ("methods.<file>").
+    """
+
+    kind: ClassVar[str]
+    task: Task
+    method: Method
+    history: list[Json]
+
+    @abstractmethod
+    def outputs(self, dataset: Dataset) -> Outputs:
+        """Raw outputs of the rows (see `headstart.types.Outputs`)."""
+
+    def predict(self, dataset: Dataset) -> Prediction:
+        """Predictions in the user's own labels."""
+        return self.task.decode(self.outputs(dataset))
+
+    @abstractmethod
+    def trained(self) -> list[LayerRow]:
+        """Layer by layer: parameters, share that trained, learning rate."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write safetensors and JSON into ``folder`` (not the task; the artefact holds it)."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, task: Task, method: Method) -> Fitted:
+        """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 unless every tensor matches."""
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """How knowledge moves. name: the file's name. kind: place in the taxonomy. paper: where it comes from.
+
+    role: ``transfer`` or ``control``. gradients: whether it trains a network by gradient descent.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Literal["inductive", "transductive", "unsupervised"]] = "inductive"
+    role: ClassVar[Literal["transfer", "control"]] = "transfer"
+    gradients: ClassVar[bool] = False
+    paper: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            check_bounds(self.name, item, getattr(self, item.name))
+
+    @abstractmethod
+    def fit(self, problem: Problem) -> Fitted:
+        """Fit on ``problem.train``, choosing by ``problem.valid`` or cross-validation on train."""
+
+    def hyperparameters(self) -> Json:
+        """The fields as JSON."""
+        return dataclasses.asdict(self)
+
+
+def check_bounds(method: str, item: dataclasses.Field[Any], value: Any) -> None:
+    """Raise MethodError HS-METHOD-002 where a hyperparameter is out of bounds."""
+    low, high, choices = (item.metadata.get(key) for key in ("low", "high", "choices"))
+    name = item.name.replace("_", "-")
+    if choices is not None and value not in choices:
+        raise MethodError(
+            "HS-METHOD-002", f"{method}: {name} is {value!r}.", did_you_mean(str(value), map(str, choices))
+        )
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise MethodError("HS-METHOD-002", f"{method}: {name} is {value}; expected {low} to {high}.")
+        if value != value:
+            raise MethodError("HS-METHOD-002", f"{method}: {name} is not a number.")
+
+
+def make(method: type[Method], settings: Json) -> Method:
+    """The method with these hyperparameters. Raises MethodError HS-METHOD-002 for unknown names."""
+    known = {item.name for item in dataclasses.fields(method)}
+    for name in settings:
+        if name not in known:
+            raise MethodError(
+                "HS-METHOD-002", f'{method.name} has no hyperparameter "{name}".', did_you_mean(name, known)
+            )
+    return method(**settings)

@@ -1,0 +1,1 @@
+"""Pieces of networks and linear algebra that two or more files use."""

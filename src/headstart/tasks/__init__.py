@@ -1,0 +1,1 @@
+"""Tasks: what is predicted; head, loss, metric and decode stay together, one task a file."""

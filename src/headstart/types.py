@@ -1,0 +1,234 @@
+"""The small values that flow through Headstart.
+
+Axis letters, used in every shape comment of the project: B batch, N rows, D feature width, T tokens, C classes or
+channels, H W map height and width, L layers, S statistics, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Modality: TypeAlias = Literal["text", "image", "table"]
+"""What the input of a row is. Pre-split words are ``text``; a numeric vector is a ``table`` row."""
+
+Sample: TypeAlias = Any
+"""One input value: ``str``, ``list[str]`` (words), an image (path, bytes, PIL image, array) or ``dict`` (table row)."""
+
+Json: TypeAlias = dict[str, Any]
+
+Outputs: TypeAlias = Any
+"""Raw network or model outputs as NumPy: [N,C] float array, or a list of N arrays [T_i,C] for token tasks."""
+
+
+@dataclass
+class Batch:
+    """What a source's network takes: named tensors, first axis B."""
+
+    inputs: dict[str, torch.Tensor]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch({name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()})
+
+    def __len__(self) -> int:
+        return int(next(iter(self.inputs.values())).shape[0])
+
+
+@dataclass
+class Features:
+    """What a source makes of a batch; it fills what it has.
+
+    pooled: [B,D]. tokens: [B,T,D] with mask [B,T] (bool, True where valid). maps: list of [B,C,H,W].
+    cuts: pooled outputs [B,D_l] of earlier layers by layer name, where they were asked for.
+    """
+
+    pooled: torch.Tensor
+    tokens: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    maps: list[torch.Tensor] = field(default_factory=list)
+    cuts: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Prediction:
+    """Decoded predictions in the user's own labels.
+
+    values: N labels, numbers, lists of labels, or lists of tags. probabilities: [N,C] or None.
+    confidence: [N] in 0..1 or None. classes: the C labels in column order, or empty.
+    """
+
+    values: list[Any]
+    probabilities: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    classes: list[Any] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval (``low`` <= ``value`` <= ``high``, in the units of the metric)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Positive, neutral or negative transfer.
+
+    difference: transfer minus best control in metric units (0.041 is 4.1 points). procedure: ``paired bootstrap`` or
+    ``corrected repeated k-fold``. rows: test rows (or rows cross-validated).
+    """
+
+    label: Literal["positive", "neutral", "negative"]
+    difference: Interval
+    control: str
+    procedure: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A learning curve. scores[i][s] is the test score with sizes[i] labels and seed s; fitted is isotonic [sizes]."""
+
+    name: str
+    sizes: list[int]
+    scores: list[list[float]]
+    fitted: list[float]
+
+
+@dataclass(frozen=True)
+class HeadStart:
+    """The label multiplier.
+
+    multiplier: control labels / transfer labels at score ``level``. bound: ``exact``, ``more than`` (the transfer's
+    smallest size already reaches the control's best) or ``less than``. interval None where it cannot be bootstrapped.
+    """
+
+    multiplier: float
+    bound: Literal["exact", "more than", "less than"]
+    interval: tuple[float, float] | None
+    level: float
+    transfer_labels: float
+    control_labels: float
+    transfer: Curve
+    control: Curve
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model that was fitted and could have shipped.
+
+    role: ``transfer`` or ``control``. validation and test are headline metrics; test None until opened.
+    """
+
+    name: str
+    role: Literal["transfer", "control"]
+    description: str
+    validation: float | None
+    test: float | None
+    seconds: float
+    hyperparameters: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One line of the "what trained" table. share: part of the parameters that train; rate: learning rate or None."""
+
+    layer: str
+    parameters: int
+    share: float
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A confident mistake. thumbnail: PNG as a data URI, or None. text: the input for reading, shortened."""
+
+    row: int
+    truth: str
+    prediction: str
+    confidence: float | None
+    text: str
+    thumbnail: str | None = None
+
+
+@dataclass
+class Record:
+    """Everything a run leaves to be read: summary, card and report are made from this alone. Plain JSON.
+
+    metrics: test metrics of what ships by name. shipped: name of the candidate that ships and ``shipped_because``.
+    confusion: {"labels": [...], "counts": [[...]]} rows true, columns predicted, or None.
+    residuals: {"truth": [...], "prediction": [...]} or None. seconds: cost by stage.
+    versions: library -> version. machine: {"cpu", "cores", "device", "precision"}.
+    """
+
+    name: str
+    created: str
+    command: str
+    data: Json  # path, rows, rejected, columns [{name, role, kind}], digest, splits {train, valid, test}, moved
+    task: Json  # name, target, metric, classes, description
+    source: Json  # name, card fields
+    candidates: list[Candidate]
+    chosen_transfer: str | None
+    shipped: str
+    shipped_because: str
+    metrics: dict[str, float]
+    verdict: Verdict | None
+    head_start: HeadStart | None
+    trained: list[LayerRow]
+    history: list[Json]
+    confusion: Json | None
+    residuals: Json | None
+    mistakes: list[Mistake]
+    rejects: list[Json]
+    notes: list[str]
+    seconds: dict[str, float]
+    versions: dict[str, str]
+    machine: Json
+    seed: int
+    folder: str
+    schema: int = 1
+
+    def to_json(self) -> Json:
+        """The record as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Record:
+        """The record that ``to_json`` wrote. Raises KeyError or TypeError where fields are missing or unknown."""
+        fields = dict(data)
+        fields["candidates"] = [Candidate(**row) for row in fields["candidates"]]
+        fields["trained"] = [LayerRow(**row) for row in fields["trained"]]
+        fields["mistakes"] = [Mistake(**row) for row in fields["mistakes"]]
+        if fields["verdict"] is not None:
+            verdict = dict(fields["verdict"])
+            verdict["difference"] = Interval(**verdict["difference"])
+            fields["verdict"] = Verdict(**verdict)
+        if fields["head_start"] is not None:
+            start = dict(fields["head_start"])
+            start["transfer"], start["control"] = Curve(**start["transfer"]), Curve(**start["control"])
+            start["interval"] = tuple(start["interval"]) if start["interval"] else None
+            fields["head_start"] = HeadStart(**start)
+        return cls(**fields)
+
+
+def cache_home() -> Path:
+    """Where sources, data and features live: ``HEADSTART_HOME``, or the user's cache folder."""
+    import os
+
+    if home := os.environ.get("HEADSTART_HOME"):
+        return Path(home)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("headstart"))
