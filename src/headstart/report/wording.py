@@ -1,0 +1,103 @@
+"""How numbers and names are written for a person, the same in the summary, the card and the report.
+
+Every function takes plain values and returns text; none of it is escaped, that is the templates' work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from headstart.types import Candidate, Record
+
+_NAMES = {"r2": "R²", "f1": "F1", "auc": "AUC", "mae": "MAE", "rmse": "RMSE", "mse": "MSE", "ece": "ECE"}
+
+
+def metric_name(name: str) -> str:
+    """``entity_f1`` -> ``entity F1``, ``r2`` -> ``R²``."""
+    words = name.replace("-", "_").split("_")
+    return " ".join(_NAMES.get(word.lower(), word) for word in words)
+
+
+def score(value: float | None) -> str:
+    """A metric with three digits; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}".replace("-", "−")
+
+
+def points(value: float) -> str:
+    """A signed difference of metrics in points: 0.041 -> ``+4.1``."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def times(value: float) -> str:
+    """A multiplier: ``9.6x``, ``14x``, ``0.42x``."""
+    digits = 0 if value >= 9.95 else 1 if value >= 0.995 else 2
+    return f"{value:,.{digits}f}x".replace(",", " ")
+
+
+def count(value: float) -> str:
+    """A whole number with a space between thousands: ``4 812``."""
+    return f"{round(value):,}".replace(",", " ")
+
+
+def about(value: float) -> str:
+    """A number read off a curve, with two digits that mean something: 4873 -> ``4 900``."""
+    if value < 100:
+        return count(value)
+    digits = math.floor(math.log10(value)) - 1
+    return count(round(value, -digits))
+
+
+def large(value: float) -> str:
+    """A count of parameters: ``22.7 M``, ``384 k``, ``512``."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: ``0.4 s``, ``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def plain(value: Any) -> str:
+    """A JSON value in a table cell: numbers short, lists joined, mappings as ``key: value``."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(item) for item in value)
+    return str(value)
+
+
+def title(candidate: Candidate) -> str:
+    """What a candidate is called in a sentence: its description, or its name where it has none."""
+    return candidate.description or candidate.name
+
+
+def candidate(record: Record, name: str | None) -> Candidate | None:
+    """The candidate called ``name``, or None."""
+    return next((item for item in record.candidates if item.name == name), None)
+
+
+def modality(record: Record) -> str:
+    """``text``, ``image`` or ``table``: the source's, else that of the input columns."""
+    if known := record.source.get("modality"):
+        return str(known)
+    kinds = {column.get("kind") for column in record.data.get("columns", []) if column.get("role") == "input"}
+    return "image" if "image" in kinds else "text" if kinds & {"text", "tokens"} else "table"
