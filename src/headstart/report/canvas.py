@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from headstart.report import wording
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -93,7 +95,7 @@ def bare(axes: Axes, *sides: str) -> None:
 
 def shorten(text: object, length: int = 18) -> str:
     """One line of at most ``length`` characters, for an axis; control characters become spaces."""
-    line = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", " ", str(text)).split())
+    line = " ".join(wording.one_line(text).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 

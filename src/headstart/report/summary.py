@@ -16,7 +16,7 @@ _LABELS = 12  # width of the column of labels
 def summary(record: Record, *, width: int | None = None) -> str:
     """The plain-text summary of a run, without a newline at its end. ``width`` wraps the lines to that many columns."""
     lines = []
-    for label, text in rows(record):
+    for label, text in ((label, wording.one_line(text)) for label, text in rows(record)):
         first = f"{label:<{_LABELS}}"
         if width is None:
             lines.append(first + text)
@@ -64,7 +64,7 @@ def rejected_rows(record: Record) -> int:
 
 def _source(record: Record) -> str:
     name = record.source.get("name") or "none"
-    return f"{name:<24}method  {record.chosen_transfer or record.shipped}"
+    return f"{name}   method: {record.chosen_transfer or record.shipped}"
 
 
 def cross_validated(record: Record) -> bool:
@@ -117,9 +117,10 @@ def verdict(record: Record) -> str:
     """The verdict in one line; empty where no control was fitted."""
     if record.verdict is None:
         return ""
-    value = record.verdict.difference
-    span = f"[{wording.points(value.low)}, {wording.points(value.high)}]"
-    return f"{record.verdict.label} transfer, {wording.points(value.value)} points {span} at 95 %"
+    from headstart.evidence.verdict import verdict_sentence
+
+    metric = wording.metric_name(str(record.task.get("metric", "score")))
+    return verdict_sentence(record.verdict, metric).removeprefix("VERDICT: ")
 
 
 def head_start(record: Record) -> str:

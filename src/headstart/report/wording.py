@@ -6,6 +6,7 @@ Every function takes plain values and returns text; none of it is escaped, that 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,6 +84,13 @@ def plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(plain(item) for item in value)
     return str(value)
+
+
+def one_line(text: object) -> str:
+    """The text on one line and without control characters, so that no label can steer a terminal or break a table."""
+    return re.sub(
+        r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]", " ", str(text)
+    )
 
 
 def title(candidate: Candidate) -> str:

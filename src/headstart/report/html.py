@@ -1,0 +1,161 @@
+"""The report: one HTML file that needs no network, made from the record alone.
+
+Everything in a record is untrusted text (file names, labels, rows). Jinja2 escapes it, the page has no script, and its
+content security policy forbids every request. The figures are the only markup that goes in as it is; `canvas` builds
+it as XML, so text in them is escaped there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.errors import EnvironmentProblem
+from headstart.report import summary, wording
+from headstart.types import Json, Record
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+MOST_REJECTS = 100
+MOST_CLASSES = 60
+_PICTURE = re.compile(r"data:image/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}")
+
+_MEANING = {
+    "positive": "What the source knew helped: the whole interval of the difference lies above zero.",
+    "neutral": "The interval of the difference holds zero: these rows do not show that the source helped or harmed.",
+    "negative": "What the source knew harmed: the whole interval of the difference lies below zero.",
+}
+
+
+def render(record: Record) -> str:
+    """The report as one self-contained HTML page."""
+    from markupsafe import Markup
+
+    from headstart.report import figures
+
+    drawn = {
+        "curves": figures.learning_curves(record),
+        "verdict": figures.verdict_plot(record),
+        "confusion": figures.confusion(record),
+        "residuals": figures.residuals(record),
+        "trained": figures.what_trained(record),
+        "history": figures.history(record),
+    }
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            record=record,
+            figures={name: Markup(svg) for name, svg in drawn.items() if svg},
+            candidates=_candidates(record),
+            shipped=wording.candidate(record, record.shipped),
+            meaning=_MEANING,
+            multiplier=figures.multiplier(record.head_start) if record.head_start else "",
+            most_rejects=MOST_REJECTS,
+            most_classes=MOST_CLASSES,
+            splits=_splits(record),
+        )
+    )
+
+
+def write(record: Record, path: Path) -> None:
+    """Write the report to ``path``, whole or not at all. Raises EnvironmentProblem HS-ENV-002 or HS-ENV-003."""
+    replace_text(path, render(record))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file beside its place and rename it, so that it is never half there.
+
+    Raises EnvironmentProblem HS-ENV-002 (disk full) or HS-ENV-003 (no permission or no folder).
+    """
+    import errno
+
+    place = Path(path)
+    partial: Path | None = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
+        partial = Path(name)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
+            stream.write(text)
+        partial.chmod(0o644)
+        partial.replace(place)
+    except OSError as error:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise EnvironmentProblem(
+                "HS-ENV-002", f"{place}: the disk is full.", "Free some space and run it again."
+            ) from error
+        raise EnvironmentProblem(
+            "HS-ENV-003", f"{place}: cannot be written ({error.strerror}).", "Choose another folder with --out."
+        ) from error
+
+
+@cache
+def environment() -> Environment:
+    """The templates' environment: escaping on, unknown names an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("headstart.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (
+        wording.metric_name,
+        wording.score,
+        wording.points,
+        wording.times,
+        wording.count,
+        wording.about,
+        wording.large,
+        wording.duration,
+        wording.plain,
+        summary.rejected_rows,
+        summary.score_label,
+        summary.shipped_title,
+        summary.verdict,
+        summary.head_start,
+        picture,
+    ):
+        made.filters[function.__name__] = function
+    return made
+
+
+def picture(uri: str | None) -> str:
+    """The data URI of a PNG, JPEG or WebP thumbnail as it is; empty text for anything else."""
+    return uri if uri and _PICTURE.fullmatch(uri) else ""
+
+
+def _candidates(record: Record) -> list[Json]:
+    """Rows of the candidates' table, best first, with the marks that the template shows."""
+    best = summary.best_control(record)
+
+    def order(item: Any) -> float:
+        value = summary.shown_score(record, item)
+        return -value if value is not None else 1e9
+
+    return [
+        {
+            "item": item,
+            "ships": item.name == record.shipped,
+            "chosen": item.name == record.chosen_transfer,
+            "best": item is best,
+        }
+        for item in sorted(record.candidates, key=order)
+    ]
+
+
+def _splits(record: Record) -> list[Json]:
+    """The splits that hold rows, with their share of all of them."""
+    sizes = {name: rows for name, rows in record.data.get("splits", {}).items() if isinstance(rows, int) and rows > 0}
+    total = sum(sizes.values())
+    return [{"name": name, "rows": rows, "share": rows / total} for name, rows in sizes.items()]
