@@ -11,7 +11,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from headstart.report import wording
@@ -76,14 +76,16 @@ def draw(name: str, title: str, width: float, height: float, paint: Callable[[Fi
     from matplotlib.figure import Figure
 
     buffer = io.StringIO()
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+    style: Any = {**_STYLE, "svg.hashsalt": name}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the page's own font draws the text
         figure = Figure(figsize=(width, height), facecolor="none")
         paint(figure)
         for axes in figure.axes:
             axes.set_facecolor("none")
             axes.tick_params(length=3, width=0.6)
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+        FigureCanvasSVG(figure)
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return _inline(buffer.getvalue(), name, title, width)
 
 

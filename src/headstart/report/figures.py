@@ -84,8 +84,7 @@ def _arrow(axes: Axes, start: HeadStart) -> None:
     axes.set_ylim(low, high)
     if ends[0] != ends[1]:
         style = {"arrowstyle": "-|>", "color": INK, "lw": 1.6, "shrinkA": 4, "shrinkB": 4, "mutation_scale": 12}
-        place = {"xy": (ends[1], start.level), "xytext": (ends[0], start.level)}
-        axes.annotate("", **place, arrowprops=style, zorder=5)
+        axes.annotate("", (ends[1], start.level), (ends[0], start.level), arrowprops=style, zorder=5)
     for labels, colour, mark in ((ends[0], TRANSFER, "o"), (ends[1], CONTROL, "s")):
         hollow = start.bound == "more than" and mark == "s"
         fill = PAPER if hollow else colour
@@ -218,9 +217,9 @@ def _matrix(labels: Sequence[str], counts: np.ndarray) -> str:
             range(size), labels, rotation=0 if max(map(len, labels)) * size < 30 else 40, rotation_mode="anchor"
         )
         for tick in axes.get_xticklabels():
-            tick.set_ha("center" if tick.get_rotation() == 0 else "right")
+            tick.set_horizontalalignment("center" if tick.get_rotation() == 0 else "right")
             if tick.get_rotation() == 0:
-                tick.set_va("top")
+                tick.set_verticalalignment("top")
         axes.set_yticks(range(size), labels)
         axes.tick_params(labelcolor=INK, labelsize=font, length=0)
         axes.set_xlabel("predicted")
@@ -246,6 +245,8 @@ def _top_confusions(labels: Sequence[str], counts: np.ndarray, most: int = 15) -
     totals = counts.sum(axis=1)
 
     def paint(figure: Figure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.add_subplot()
         for place, (row, column) in enumerate(pairs):
             axes.barh([place], [wrong[row, column]], color=CONTROL, height=0.62)
@@ -264,7 +265,7 @@ def _top_confusions(labels: Sequence[str], counts: np.ndarray, most: int = 15) -
         axes.invert_yaxis()
         axes.set_xlabel("rows with this true → predicted class")
         axes.margins(x=0.15)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         bare(axes, "left", "top", "right")
 
     title = f"The most frequent confusions among {len(labels)} classes"
@@ -350,6 +351,8 @@ def history(record: Record) -> str | None:
     panels = [(label, group) for label, group in (("loss", losses), ("validation", others)) if group]
 
     def paint(figure: Figure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (label, group) in zip(grid, panels, strict=True):
             for (name, (where, values)), colour, line in zip(
@@ -363,7 +366,7 @@ def history(record: Record) -> str | None:
                 axes.legend(loc="best")
         grid[-1].set_xlabel(axis)
         if axis != "step" or len(record.history) < 20:
-            grid[-1].xaxis.get_major_locator().set_params(integer=True)
+            grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
 
     return draw("history", "Training history", WIDTH, 0.5 + 1.5 * len(panels), paint)
 

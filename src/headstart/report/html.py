@@ -51,7 +51,7 @@ def render(record: Record) -> str:
         .get_template("report.html.j2")
         .render(
             record=record,
-            figures={name: Markup(svg) for name, svg in drawn.items() if svg},
+            figures={name: Markup(svg or "") for name, svg in drawn.items()},
             candidates=_candidates(record),
             shipped=wording.candidate(record, record.shipped),
             meaning=_MEANING,
@@ -99,13 +99,12 @@ def replace_text(path: Path, text: str) -> None:
 
 @cache
 def environment() -> Environment:
-    """The templates' environment: escaping on, unknown names an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    """The templates' environment: escaping on; a JSON field that is not there reads as empty."""
+    from jinja2 import Environment, PackageLoader
 
     made = Environment(
         loader=PackageLoader("headstart.report"),
         autoescape=True,
-        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
