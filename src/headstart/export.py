@@ -1,0 +1,91 @@
+"""Predictions as CSV beside the columns they were made from, and the record of a run read back.
+
+Files are written beside their place and renamed, so that a killed command leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from headstart.errors import ArtefactError
+from headstart.types import Prediction, Record
+
+if TYPE_CHECKING:
+    from headstart.datasets.base import Dataset
+
+CHUNK = 4096
+"""Rows of the table that are in memory at once while writing."""
+
+
+def write_csv(stream: IO[str], dataset: Dataset, prediction: Prediction) -> None:
+    """Write the columns of ``dataset``, ``prediction`` and ``probability_<class>``: N lines in row order."""
+    names = [column.name for column in dataset.columns if column.name in dataset.table.column_names]
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*names, "prediction", *(f"probability_{label}" for label in _labels(prediction))])
+    for row, cells in enumerate(_cells(dataset, names)):
+        likely = [f"{value:.6g}" for value in prediction.probabilities[row]] if _labels(prediction) else []  # type: ignore[index]
+        writer.writerow([*map(_text, cells), _text(prediction.values[row]), *likely])
+
+
+def _labels(prediction: Prediction) -> list[Any]:
+    return prediction.classes if prediction.probabilities is not None else []
+
+
+def _cells(dataset: Dataset, names: list[str]) -> Iterator[tuple[Any, ...]]:
+    for start in range(0, len(dataset), CHUNK):
+        part = dataset.table[start : start + CHUNK]
+        yield from zip(*(part[name] for name in names))
+
+
+def _text(value: Any) -> Any:
+    """A cell: lists as JSON, images held as bytes by their size (they have no text of their own)."""
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return "" if value is None else value
+
+
+def save_csv(path: Path, dataset: Dataset, prediction: Prediction) -> None:
+    """`write_csv` to a file, atomically. Raises OSError where the folder cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as stream:
+            write_csv(stream, dataset, prediction)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_rejects(dataset: Dataset, out: Path | None) -> str | None:
+    """Write the rows that could not be read to ``<out>.rejected.csv`` and return its path; None without any."""
+    if not dataset.rejects or out is None:
+        return None
+    from headstart.datasets.read import write_rejects
+
+    path = out.with_name(f"{out.name.removesuffix('.csv')}.rejected.csv")
+    write_rejects(dataset.rejects, path)
+    return str(path)
+
+
+def read_record(run: Path) -> Record:
+    """The record of a run. Raises ArtefactError HS-ARTEFACT-001 or -004 where there is none or it is damaged."""
+    place = run / "run.json"
+    if not place.is_file():
+        raise ArtefactError(
+            "HS-ARTEFACT-001",
+            f"{run} is not a run of Headstart: it has no run.json.",
+            "Name the folder that fit saved.",
+        )
+    try:
+        return Record.from_json(json.loads(place.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(
+            "HS-ARTEFACT-004", f"{place} is damaged: {error}.", "Fit again, or restore the folder."
+        ) from error

@@ -1,0 +1,123 @@
+"""Options that are not in a command's signature: --json, --debug, the methods' hyperparameters; and completion."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.main
+from typer.core import TyperCommand
+
+from headstart import flags
+
+SETTINGS = "headstart.settings"
+"""Key of ``Context.meta`` under which the hyperparameters given as flags are kept: name -> text."""
+
+
+class Command(TyperCommand):
+    """A command with --json and --debug, which `main` acts on."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The command's own parameters and the common ones."""
+        return [*super().get_params(ctx), *_common()]
+
+
+class FitCommand(Command):
+    """``fit`` with one flag for each hyperparameter of a method."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters and the hyperparameter flags, which come from the methods' dataclass fields."""
+        own = super().get_params(ctx)
+        taken = {name for param in own for name in param.opts}
+        return [*own, *(option for option in _hyperparameter_options() if not taken & set(option.opts))]
+
+
+def _options(made: dict[str, tuple[Any, Any]]) -> list[Any]:
+    """Parameter objects without a place in a command's signature: name -> (type, ``typer.Option``)."""
+
+    def carrier() -> None:
+        pass
+
+    carrier.__annotations__ = {name: Annotated[kind, option] for name, (kind, option) in made.items()}
+    carrier.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for name, annotation in carrier.__annotations__.items()
+        ]
+    )
+    holder = typer.Typer(add_completion=False)
+    holder.command()(carrier)
+    options = typer.main.get_command(holder).params
+    for option in options:
+        option.expose_value = False
+    return list(options)
+
+
+@cache
+def _common() -> list[Any]:
+    texts = {
+        "json": "Print exactly one JSON object on stdout, also for errors.",
+        "debug": "Show the traceback of an error.",
+    }
+    return _options(
+        {
+            name: (bool, typer.Option(f"--{name}", help=text, show_default=False, rich_help_panel="Output"))
+            for name, text in texts.items()
+        }
+    )
+
+
+@cache
+def _hyperparameter_options() -> list[Any]:
+    made = {}
+    for name, found in flags.hyperparameters().items():
+        first = found[0]
+        decision = first.annotation == "bool"
+        defaults = ", ".join(f"{item.method}: {item.default}" for item in found)
+        option = typer.Option(
+            f"{first.flag}/--no-{first.flag[2:]}" if decision else first.flag,
+            metavar=None if decision else "VALUE",
+            help=f"{first.help} ({defaults})",
+            show_default=False,
+            rich_help_panel="Hyperparameters of the methods (method: default)",
+        )
+        made[f"set_{name}"] = ((bool if decision else str) | None, option)
+    options = _options(made) if made else []
+    for each in options:
+        each.callback = _keep_setting
+    return options
+
+
+def _keep_setting(ctx: Any, param: Any, value: Any) -> None:
+    if value is not None:
+        ctx.meta.setdefault(SETTINGS, {})[param.name.removeprefix("set_")] = str(value)
+
+
+# --- completion --------------------------------------------------------------------------------------------------
+
+
+def complete_method(incomplete: str) -> list[tuple[str, str]]:
+    """Names of methods with what they are."""
+    known = {flags.AUTO: "try probe and fine-tuning"} | {each.name: each.summary for each in flags.sketches().values()}
+    return [(name, text) for name, text in known.items() if name.startswith(incomplete)]
+
+
+def complete_source(incomplete: str) -> list[str]:
+    """Names on the shelf of sources."""
+    return [name for name in ("auto", *_shelf("sources")) if name.startswith(incomplete)]
+
+
+def complete_data(incomplete: str) -> list[str]:
+    """Names on the shelf of datasets."""
+    return [name for name in _shelf("datasets") if name.startswith(incomplete)]
+
+
+def _shelf(folder: str) -> list[str]:
+    """The names on a shelf, from its TOML file: the modules that use it import torch."""
+    import tomllib
+
+    path = Path(__file__).parent / folder / "shelf.toml"
+    return sorted(tomllib.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
