@@ -113,6 +113,7 @@ class HeadStart:
 
     multiplier: control labels / transfer labels at score ``level``. bound: ``exact``, ``more than`` (the transfer's
     smallest size already reaches the control's best) or ``less than``. interval None where it cannot be bootstrapped.
+    open: which ends of the interval are bounds only ("more than" at the upper end, "less than" at the lower).
     """
 
     multiplier: float
@@ -123,6 +124,7 @@ class HeadStart:
     control_labels: float
     transfer: Curve
     control: Curve
+    open: tuple[bool, bool] = (False, False)
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ class Record:
             start = dict(fields["head_start"])
             start["transfer"], start["control"] = Curve(**start["transfer"]), Curve(**start["control"])
             start["interval"] = tuple(start["interval"]) if start["interval"] else None
+            start["open"] = tuple(start.get("open", (False, False)))
             fields["head_start"] = HeadStart(**start)
         return cls(**fields)
 
