@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import sys
 import time
@@ -58,8 +59,12 @@ def _print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    console = Console(markup=False, highlight=False) if sys.stdout.isatty() else Console(width=160, markup=False)
-    console.print(table)
+    if sys.stdout.isatty():
+        Console(markup=False, highlight=False).print(table)
+        return
+    page = io.StringIO()
+    Console(file=page, width=160, markup=False, highlight=False).print(table)
+    print("\n".join(line.rstrip() for line in page.getvalue().splitlines()))
 
 
 def _cell(value: Any) -> str:
