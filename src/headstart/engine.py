@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,10 +139,10 @@ class Trainer:
         self.network.to(self.accelerator.device)
         optimiser = self._optimiser()
         torch.manual_seed(self.seed)
-        position, waited, running = 0, 0, 0.0
+        first, waited, running = 0, 0, 0.0
         average = self._average()
         if (state := self._resume(optimiser, average)) is not None:
-            position, waited, running = state
+            first, waited, running = state
         else:
             self.bf16 = self._check_bf16()
         started, saved = time.monotonic() - self.seconds, time.monotonic()
@@ -151,25 +151,28 @@ class Trainer:
             self._thaw()
             self.network.train()
             order = batches(self.costs, piece, self.seed, self.epoch, schedule.bucket)
-            for position in range(position, len(order)):
-                running += self._step(order[position], optimiser, average, last=position + 1 == len(order))
+            for position in range(first, len(order)):
+                whole = (position + 1) % schedule.accumulate == 0 or position + 1 == len(order)
+                running += self._step(order[position], optimiser, average, whole)
                 self.step += 1
                 self.report(self.stage, self.step, self.total_steps)
                 if self.deadline is not None and time.monotonic() > self.deadline:
                     self.notes.append(f"{self.stage} stopped at its time limit in epoch {self.epoch + 1}.")
                     stop = True
                     break
-                if self.checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS and position + 1 < len(order):
+                due = time.monotonic() - saved > CHECKPOINT_SECONDS and whole and position + 1 < len(order)
+                if self.checkpoint and due:
                     self.seconds = time.monotonic() - started
                     self._save(optimiser, average, (position + 1, waited, running))
                     saved = time.monotonic()
             self.epoch += 1
             better = self._look(running / max(1, position + 1), average)
             waited = 0 if better else waited + 1
-            position, running = 0, 0.0
+            first, running = 0, 0.0
             stop = stop or self.epoch >= schedule.epochs or waited >= schedule.patience
             self.seconds = time.monotonic() - started
-            if self.checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            due = time.monotonic() - saved > CHECKPOINT_SECONDS or (stop and self.seconds > CHECKPOINT_SECONDS)
+            if self.checkpoint and due:
                 self._save(optimiser, average, (0, waited, 0.0), finished=stop)
                 saved = time.monotonic()
         if self.best is not None:
@@ -179,7 +182,7 @@ class Trainer:
 
     # --- one step ----------------------------------------------------------------------------------------------
 
-    def _step(self, rows: np.ndarray, optimiser: torch.optim.Optimizer, average: Any, last: bool) -> float:
+    def _step(self, rows: np.ndarray, optimiser: torch.optim.Optimizer, average: Any, whole: bool) -> float:
         batch, target = self.prepare(rows, True)
         batch, target = batch.to(self.accelerator.device), target.to(self.accelerator.device)
         for group, settings in zip(self.groups, optimiser.param_groups):
@@ -187,7 +190,7 @@ class Trainer:
         with self._autocast():
             loss = self.loss(self.network, batch, target)["loss"]
         self.accelerator.backward(loss)
-        if (self.step + 1) % self.schedule.accumulate == 0 or last:
+        if whole:
             trained = [p for group in self.groups for p in group.parameters if p.requires_grad]
             self.accelerator.clip_grad_norm_(trained, self.schedule.clip)
             optimiser.step()
@@ -235,7 +238,8 @@ class Trainer:
             return None
         from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-        return AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.schedule.ema), use_buffers=True)
+        averaging = get_ema_multi_avg_fn(self.schedule.ema)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
 
     def _thaw(self) -> None:
         for group in self.groups:
@@ -325,9 +329,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value
-
-
-def iterate(total: int, size: int) -> Iterator[np.ndarray]:
-    """Rows 0..total in consecutive batches."""
-    for start in range(0, total, size):
-        yield np.arange(start, min(start + size, total))

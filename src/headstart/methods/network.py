@@ -1,0 +1,284 @@
+"""A network adapted to a task: backbone and head, how it predicts, and the base of the methods that train it."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from headstart.cache import key
+from headstart.datasets.base import Dataset
+from headstart.engine import Group, Schedule, Trainer
+from headstart.errors import ArtefactError, MethodError
+from headstart.methods.base import Fitted, Method, Problem, hyper
+from headstart.runtime import Extractor
+from headstart.tasks.base import Task
+from headstart.types import Batch, Json, LayerRow, Outputs
+
+if TYPE_CHECKING:
+    from headstart.sources.base import Source
+
+
+class Network(nn.Module):
+    """Backbone and head. outputs: which features feed the head: ``pooled``, ``tokens``, or names of layers."""
+
+    def __init__(self, source: Source, head: nn.Module, outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.backbone = source.network
+        self.head = head
+        self.outputs = tuple(outputs)
+        self._source = [source]  # in a list: its network is registered once, as the backbone
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Outputs [B,C], or [B,T,C] from word-aligned tokens."""
+        source = self._source[0]
+        cuts = [output for output in self.outputs if output not in ("pooled", "tokens")]
+        features = source.features(batch, cuts)
+        if self.outputs == ("tokens",):
+            return self.head(features.tokens)  # type: ignore[no-any-return]
+        parts = [features.pooled if output == "pooled" else features.cuts[output] for output in self.outputs]
+        return self.head(torch.cat(parts, dim=-1))  # type: ignore[no-any-return]
+
+
+class NetworkFitted(Fitted):
+    """A source, tuned or frozen, with a linear head [C,D] on some of its outputs.
+
+    precision: in which the backbone runs for predictions. changed: whether the backbone differs from the source's.
+    """
+
+    kind: ClassVar[str] = "methods.network"
+
+    def __init__(
+        self,
+        method: Method,
+        task: Task,
+        source: Source,
+        head: nn.Module,
+        outputs: Sequence[str],
+        *,
+        changed: bool,
+        precision: str = "auto",
+        extractor: Extractor | None = None,
+        history: list[Json] | None = None,
+        layers: list[LayerRow] | None = None,
+    ) -> None:
+        self.method, self.task, self.source = method, task, source
+        self.head, self.outputs_used = head.eval(), tuple(outputs)
+        self.changed, self.precision = changed, precision
+        self.history = history or []
+        self._layers = layers or []
+        self._extractor = extractor
+
+    @property
+    def extractor(self) -> Extractor:
+        """The frozen passes of predictions: cached on disk for an unchanged source, in memory for a tuned one."""
+        if self._extractor is None:
+            self._extractor = Extractor(self.source, precision=self.precision, cache=not self.changed)
+        return self._extractor
+
+    def outputs(self, dataset: Dataset) -> Outputs:
+        """Raw outputs: [N,C], or a list of N arrays [T_i,C]."""
+        with torch.inference_mode():
+            if self.outputs_used == ("tokens",):
+                rows = self.extractor.tokens(dataset)
+                return [self.head(torch.from_numpy(row)).numpy() for row in rows]
+            matrix = self.extractor.matrix(dataset, self.outputs_used)
+            return self.head(torch.from_numpy(matrix)).numpy()
+
+    def trained(self) -> list[LayerRow]:
+        """Layer by layer: parameters, share that trained, learning rate."""
+        return self._layers
+
+    def save(self, folder: Path) -> None:
+        """``source/``, ``head.safetensors`` and ``network.json``."""
+        self.source.save(folder / "source")
+        save_file(
+            {name: value.contiguous() for name, value in self.head.state_dict().items()}, folder / "head.safetensors"
+        )
+        facts = {
+            "outputs": list(self.outputs_used),
+            "changed": self.changed,
+            "precision": self.precision,
+            "width": int(next(p for p in self.head.parameters()).shape[1]),
+            "history": self.history,
+            "layers": [vars(row) for row in self._layers],
+        }
+        (folder / "network.json").write_text(json.dumps(facts, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path, task: Task, method: Method) -> NetworkFitted:
+        """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 unless every tensor of the head matches."""
+        from headstart.sources.shelf import open_source
+
+        facts = json.loads((folder / "network.json").read_text())
+        head = task.head(facts["width"])
+        load_exactly(head, load_file(folder / "head.safetensors"), folder / "head.safetensors")
+        return cls(
+            method,
+            task,
+            open_source(str(folder / "source")),
+            head,
+            facts["outputs"],
+            changed=facts["changed"],
+            precision=facts["precision"],
+            history=facts["history"],
+            layers=[LayerRow(**row) for row in facts["layers"]],
+        )
+
+
+def load_exactly(module: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Load every tensor or none. Raises ArtefactError HS-ARTEFACT-003 that lists what does not fit."""
+    wanted = module.state_dict()
+    missing = sorted(wanted.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - wanted.keys())
+    shapes = [
+        f"{name} {list(tensors[name].shape)} instead of {list(wanted[name].shape)}"
+        for name in sorted(wanted.keys() & tensors.keys())
+        if tensors[name].shape != wanted[name].shape
+    ]
+    if missing or unexpected or shapes:
+        parts = [f"missing {missing}" * bool(missing), f"unexpected {unexpected}" * bool(unexpected)]
+        text = "; ".join([*filter(None, parts), *(f"misshapen {shape}" for shape in shapes)])
+        raise ArtefactError(
+            "HS-ARTEFACT-003", f"{path}: {text}.", "The file is not the one that was saved; copy it again."
+        )
+    module.load_state_dict(tensors)
+
+
+@dataclass(frozen=True)
+class GradientMethod(Method):
+    """Trains a network by the engine. Subclasses say what trains (`prepare`), and may change the loss."""
+
+    gradients: ClassVar[bool] = True
+
+    epochs: int = hyper(3, "passes over the training rows", low=1, high=1000)
+    batch_size: int = hyper(32, "rows a step sees", low=1, high=4096)
+    accumulate: int = hyper(1, "pieces a step is computed in, to save memory", low=1, high=256)
+    learning_rate: float = hyper(1e-4, "highest learning rate of the last layer", low=1e-8, high=1.0)
+    weight_decay: float = hyper(0.01, "decoupled weight decay", low=0.0, high=10.0, paper="Loshchilov & Hutter 2019")
+    warmup: float = hyper(0.1, "share of the steps with rising learning rate", low=0.0, high=1.0)
+    clip: float = hyper(1.0, "largest norm of the gradient", low=1e-6, high=1e6)
+    patience: int = hyper(2, "epochs without a better validation score before it stops", low=1, high=1000)
+    ema: float = hyper(0.0, "decay of averaged weights, 0 = off", low=0.0, high=0.99999, paper="Polyak & Juditsky 1992")
+
+    @abstractmethod
+    def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str], list[Group]]:
+        """A source of its own to train, its head, which outputs feed the head, and what trains at which rate."""
+
+    def loss(self, network: Network, batch: Batch, target: torch.Tensor, problem: Problem) -> dict[str, torch.Tensor]:
+        """The training loss under the key ``loss``; the task's own unless overridden."""
+        return problem.task.loss(network(batch).float(), target)
+
+    def fit(self, problem: Problem) -> NetworkFitted:
+        """Train on ``problem.train``; the best epoch is chosen on ``problem.valid`` where there is one."""
+        if problem.source is None:
+            raise MethodError("HS-METHOD-003", f"{self.name} needs a source.", "Name one with --source.")
+        task, train = problem.task, problem.train
+        source, head, outputs, groups = self.prepare(problem)
+        network = Network(source, head, outputs)
+        trained = {id(p) for group in groups for p in group.parameters}
+        for parameter in network.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        rows = Rows(train, task, source)
+        valid = Rows(problem.valid, task, source) if problem.valid is not None else None
+        trainer = Trainer(
+            network,
+            groups,
+            Schedule(
+                self.epochs,
+                self.batch_size,
+                self.accumulate,
+                self.warmup,
+                self.clip,
+                self.patience,
+                self.ema,
+                bucket=bool(problem.options.get("bucket", True)),
+            ),
+            data=train,
+            costs=rows.costs,
+            loss=lambda model, batch, target: self.loss(model, batch, target, problem),  # type: ignore[arg-type]
+            prepare=rows.batch,
+            validate=None if valid is None else valid.score,
+            seed=problem.seed,
+            key=key(
+                {
+                    "method": self.name,
+                    **self.hyperparameters(),
+                    "rows": train.fingerprints(),
+                    "seed": problem.seed,
+                    "targets": [str(value) for value in train.targets()],
+                    "source": source.card.digest,
+                }
+            ),
+            folder=problem.folder,
+            deadline=problem.deadline,
+            report=problem.report,
+            stage=self.name,
+            precision=str(problem.options.get("precision", "auto")),
+        )
+        history = trainer.run()
+        problem.notes += trainer.notes
+        layers = layer_rows(source, head, groups)
+        source.card = replace(source.card, digest=f"{source.card.digest}+{self.name}")
+        return NetworkFitted(
+            self, task, source, head, outputs, changed=True, precision="bf16" if trainer.bf16 else "fp32",
+            history=history, layers=layers,
+        )  # fmt: skip
+
+
+class Rows:
+    """The labelled rows of a dataset as training batches."""
+
+    def __init__(self, dataset: Dataset, task: Task, source: Source) -> None:
+        self.task, self.source = task, source
+        self.dataset = dataset
+        self.targets = task.encode(dataset.targets())
+        self.costs = np.array([source.cost(sample) for sample in dataset.samples()], dtype=np.int64)
+
+    def batch(self, rows: np.ndarray, train: bool) -> tuple[Batch, torch.Tensor]:
+        """The rows as a batch and their target tensor."""
+        batch = self.source.preprocess(self.dataset.samples(rows.tolist()), train)
+        chosen = [self.targets[i] for i in rows] if isinstance(self.targets, list) else self.targets[rows]
+        words = batch.inputs.get("word_index")
+        target = self.task.collate(chosen, None if words is None else int(words.shape[1]))
+        if words is not None:
+            target = target.masked_fill(words < 0, -100)
+        return batch, target
+
+    def score(self, network: nn.Module, bf16: bool) -> float:
+        """The headline metric of the network on these rows."""
+        order = np.argsort(-self.costs, kind="stable")
+        outputs: list[Any] = [None] * len(order)
+        where = next(network.parameters()).device
+        with torch.no_grad(), torch.autocast(where.type, torch.bfloat16, enabled=bf16):
+            for start in range(0, len(order), 64):
+                rows = order[start : start + 64]
+                batch = self.source.preprocess(self.dataset.samples(rows.tolist()))
+                words = batch.inputs.get("word_index")
+                for at, value in zip(rows, network(batch.to(where)).float().cpu().numpy()):
+                    outputs[at] = value
+                if words is not None:
+                    for at, index in zip(rows, words.numpy()):
+                        outputs[at] = outputs[at][index >= 0]
+        return self.task.score(outputs if isinstance(self.targets, list) else np.stack(outputs), self.targets)
+
+
+def layer_rows(source: Source, head: nn.Module, groups: list[Group]) -> list[LayerRow]:
+    """The "what trained" table: every layer from input to output, then the head."""
+    rates = {id(p): group.rate for group in groups for p in group.parameters}
+    rows = []
+    for name, module in [*((layer.name, layer.module) for layer in source.layers()), ("head", head)]:
+        sizes = [(p.numel(), rates.get(id(p))) for p in module.parameters()]
+        total = sum(size for size, _ in sizes)
+        moving = [(size, rate) for size, rate in sizes if rate is not None]
+        share = sum(size for size, _ in moving) / total if total else 0.0
+        rows.append(LayerRow(name, total, share, max((rate for _, rate in moving), default=None)))
+    return rows

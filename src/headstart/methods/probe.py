@@ -1,0 +1,104 @@
+"""Probe: a linear head on frozen features.
+
+The source runs over the rows once; a regularised linear head is fitted on the stored features in closed form (ridge)
+or to the optimum (logistic). Cross-validation on the training rows chooses the strength of the regularisation and
+whether the last features alone are read or the layers before them as well, which helps when the target is unlike what
+the source was trained for. Alain & Bengio 2016, Understanding intermediate layers using linear classifier probes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from headstart.errors import MethodError
+from headstart.methods.base import Method, Problem, hyper
+from headstart.methods.network import NetworkFitted, layer_rows
+from headstart.nn.linear import LinearFit, fit_linear
+
+
+@dataclass(frozen=True)
+class Probe(Method):
+    """A linear head on frozen features, its strength and its layers chosen by cross-validation."""
+
+    name: ClassVar[str] = "probe"
+    paper: ClassVar[str] = "Alain & Bengio 2016, arXiv:1610.01644"
+
+    layers: str = hyper("auto", "last, auto (the last or the last three side by side), or layer names with commas")
+    strength: float = hyper(0.0, "inverse regularisation; 0 = chosen by cross-validation", low=0.0, high=1e9)
+    folds: int = hyper(5, "folds of the cross-validation", low=2, high=50)
+
+    def fit(self, problem: Problem) -> NetworkFitted:
+        """Fit on the training rows alone; ``problem.valid`` is not read."""
+        if problem.source is None or problem.extractor is None:
+            raise MethodError("HS-METHOD-003", "probe needs a source.", "Name one with --source.")
+        choices = self._choices(problem)
+        targets = problem.task.encode(problem.train.targets())
+        best: tuple[float, tuple[str, ...], LinearFit] | None = None
+        everything = tuple(dict.fromkeys(output for outputs in choices for output in outputs))
+        problem.extractor.ensure(problem.train, everything)
+        for outputs in choices:
+            fit = self._linear(problem, outputs, targets)
+            if best is None or fit.cv_score > best[0] + 1e-3:  # a wider head must earn its width
+                best = (fit.cv_score, outputs, fit)
+        assert best is not None
+        score, outputs, fit = best
+        head = nn.Linear(fit.weight.shape[1], fit.weight.shape[0])
+        with torch.no_grad():
+            head.weight.copy_(torch.from_numpy(fit.weight))
+            head.bias.copy_(torch.from_numpy(fit.bias))
+        rows = layer_rows(problem.source, head, [])
+        rows[-1] = type(rows[-1])("head", rows[-1].parameters, 1.0, None)
+        chosen = {"outputs": list(outputs), "strength": fit.strength, "cross-validation": score}
+        fitted = NetworkFitted(
+            self, problem.task, problem.source, head, outputs, changed=False,
+            extractor=problem.extractor, precision=problem.extractor.precision, history=[chosen], layers=rows,
+        )  # fmt: skip
+        return fitted
+
+    def _choices(self, problem: Problem) -> list[tuple[str, ...]]:
+        assert problem.extractor is not None and problem.source is not None
+        if problem.task.needs == "tokens":
+            return [("tokens",)]
+        if self.layers == "last":
+            return [("pooled",)]
+        if self.layers == "auto":
+            cuts = problem.extractor.cuts(2)
+            return [("pooled",), ("pooled", *cuts)] if cuts else [("pooled",)]
+        names = [name.strip() for name in self.layers.split(",")]
+        known = ["pooled", *(layer.name for layer in problem.source.layers())]
+        for name in names:
+            if name not in known:
+                raise MethodError("HS-METHOD-002", f'probe: there is no layer "{name}".', f"Known: {', '.join(known)}")
+        return [tuple(names)]
+
+    def _linear(self, problem: Problem, outputs: tuple[str, ...], targets: Any) -> LinearFit:
+        extractor = problem.extractor
+        assert extractor is not None
+        strengths = None if self.strength == 0 else [self.strength]
+        groups = groups_of(problem)
+        if outputs == ("tokens",):
+            rows = extractor.tokens(problem.train)
+            X = np.concatenate(rows)
+            y = np.concatenate([target[: len(row)] for row, target in zip(rows, targets)])
+            owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+            return fit_linear(
+                problem.task, X, y, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds, owner=owner
+            )
+        X = extractor.matrix(problem.train, outputs)
+        return fit_linear(
+            problem.task, X, targets, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds
+        )
+
+
+def groups_of(problem: Problem) -> np.ndarray | None:
+    """The group of each training row as integers [N], where a column has that role."""
+    columns = problem.train.with_role("group")
+    if not columns:
+        return None
+    values = [str(value) for value in problem.train.values(columns[0].name)]
+    return np.unique(values, return_inverse=True)[1]
