@@ -90,12 +90,8 @@ def base(**changes: Any) -> Record:
             LayerRow("head", 2_310, 1.0, 1e-3),
         ],
         "history": [
-            {"epoch": e, "loss": loss, "valid_loss": valid, "valid_accuracy": accuracy, "seconds": 30.0 * e}
-            for e, loss, valid, accuracy in [
-                (1, 0.612, 0.431, 0.868),
-                (2, 0.371, 0.352, 0.889),
-                (3, 0.288, 0.339, 0.895),
-            ]
+            {"epoch": e, "loss": loss, "validation": accuracy}
+            for e, loss, accuracy in [(1, 0.612, 0.868), (2, 0.371, 0.889), (3, 0.288, 0.895)]
         ],
         "confusion": {"labels": _DEPARTMENTS, "counts": confusion_counts([650, 1080, 300, 180, 1770, 20], 0.89)},
         "residuals": None,
@@ -123,6 +119,18 @@ def reviews_head_start() -> HeadStart:
     labels = float(np.exp(np.interp(level, transfer.fitted, np.log(transfer.sizes))))
     return HeadStart(1600 / labels, "exact", (0.7 * 1600 / labels, 1.4 * 1600 / labels), level, labels, 1600.0,
                      transfer, control)  # fmt: skip
+
+
+def ratings_head_start() -> HeadStart:
+    """980 labels that did the work of 400."""
+    sizes = [64, 128, 256, 512, 1024]
+    transfer, control = curve("probe", sizes, 0.39, 0.2, 4), curve("baseline", sizes, 0.45, 0.24, 5)
+    transfer.fitted[:] = [0.281, 0.302, 0.336, 0.357, 0.374]
+    control.fitted[:] = [0.302, 0.337, 0.371, 0.401, 0.433]
+    for each in (transfer, control):
+        each.scores[:] = [[value - 0.013, value + 0.002, value + 0.011] for value in each.fitted]
+    labels = float(np.exp(np.interp(0.374, control.fitted, np.log(sizes))))
+    return HeadStart(labels / 1024, "exact", (0.12, 0.44), 0.374, 1024.0, labels, transfer, control, (True, False))
 
 
 def confusion_counts(totals: list[int], recall: float, seed: int = 0) -> list[list[int]]:
@@ -157,16 +165,7 @@ def negative() -> Record:
         shipped_because="the test verdict is negative, so the control ships; the test took part in that choice",
         metrics={"r2": 0.433, "mae": 0.61},
         verdict=Verdict("negative", Interval(-0.062, -0.091, -0.034), "baseline", "paired bootstrap", 900),
-        head_start=HeadStart(
-            0.41,
-            "exact",
-            (0.22, 0.74),
-            0.35,
-            980.0,
-            402.0,
-            curve("probe", [64, 128, 256, 512, 1024], 0.39, 0.2, 4),
-            curve("baseline", [64, 128, 256, 512, 1024], 0.45, 0.24, 5),
-        ),
+        head_start=ratings_head_start(),
         trained=[LayerRow("embeddings", 11_918_592, 0.0, None), LayerRow("head", 385, 1.0, None)],
         history=[],
         confusion=None,
@@ -201,6 +200,7 @@ def neutral() -> Record:
         ],
         chosen_transfer="probe",
         shipped="probe",
+        shipped_because="it has the highest validation entity F1, 0.612 against 0.604 of the best control",
         metrics={},
         verdict=Verdict("neutral", Interval(0.008, -0.021, 0.037), "baseline", "corrected repeated k-fold", 240),
         head_start=None,
@@ -280,6 +280,7 @@ def images() -> Record:
         ],
         chosen_transfer="probe",
         shipped="probe",
+        shipped_because="it has the highest validation accuracy, 0.941 against 0.431 of the best control",
         metrics={"accuracy": 0.938},
         verdict=Verdict("positive", Interval(0.52, 0.49, 0.55), "baseline", "paired bootstrap", 4000),
         head_start=HeadStart(32.0, "more than", None, control.fitted[-1], 10.0, 320.0, transfer, control),

@@ -51,6 +51,10 @@ _STYLE = {
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": LINE,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
     "xtick.color": LINE,
     "ytick.color": LINE,
     "xtick.labelcolor": MUTED,
@@ -83,7 +87,6 @@ def draw(name: str, title: str, width: float, height: float, paint: Callable[[Fi
         paint(figure)
         for axes in figure.axes:
             axes.set_facecolor("none")
-            axes.tick_params(length=3, width=0.6)
         FigureCanvasSVG(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return _inline(buffer.getvalue(), name, title, width)

@@ -37,14 +37,14 @@ def learning_curves(record: Record) -> str | None:
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
-        for curve, colour, mark in ((start.control, CONTROL, "s"), (start.transfer, TRANSFER, "o")):
-            _curve(axes, curve, colour, mark)
+        above = float(np.mean(start.transfer.fitted)) >= float(np.mean(start.control.fitted))
+        _curve(axes, start.control, CONTROL, "s", not above)
+        _curve(axes, start.transfer, TRANSFER, "o", above)
         _label_axis(axes, start)
         axes.set_ylabel(metric)
         axes.grid(axis="y")
-        axes.margins(y=0.12)
+        axes.margins(x=0.06, y=0.14)
         _arrow(axes, start)
-        axes.legend(loc="lower right", handlelength=1.6)
 
     title = f"Learning curves of {start.transfer.name} and {start.control.name}, head start {multiplier(start)}"
     return draw("curves", title, WIDTH, 3.7, paint)
@@ -55,10 +55,22 @@ def multiplier(start: HeadStart) -> str:
     return {"exact": "", "more than": ">", "less than": "<"}[start.bound] + wording.times(start.multiplier)
 
 
-def _curve(axes: Axes, curve: Curve, colour: str, mark: str) -> None:
+def _curve(axes: Axes, curve: Curve, colour: str, mark: str, above: bool) -> None:
     for size, scores in zip(curve.sizes, curve.scores, strict=True):
-        axes.plot([size] * len(scores), scores, mark, color=colour, alpha=0.4, ms=3.6, mew=0, zorder=3)
-    axes.plot(curve.sizes, curve.fitted, "-", color=colour, lw=2, marker=mark, ms=0, label=curve.name, zorder=4)
+        axes.plot([size] * len(scores), scores, mark, color=colour, alpha=0.45, ms=4.2, mew=0, zorder=3)
+    axes.plot(curve.sizes, curve.fitted, "-", color=colour, lw=2, zorder=4)
+    middle = int(0.65 * (len(curve.sizes) - 1))
+    axes.annotate(
+        shorten(curve.name, 28),
+        (curve.sizes[middle], curve.fitted[middle]),
+        xytext=(-5, 9) if above else (6, -9),
+        textcoords="offset points",
+        ha="right" if above else "left",
+        va="bottom" if above else "top",
+        color=colour,
+        fontweight="bold",
+        zorder=7,
+    )
 
 
 def _label_axis(axes: Axes, start: HeadStart) -> None:
@@ -101,12 +113,15 @@ def _arrow(axes: Axes, start: HeadStart) -> None:
         color=INK,
         zorder=7,
     )
-    for labels, colour, side in ((ends[0], TRANSFER, 1), (ends[1], CONTROL, 1)):
+    outward = max(ends) < 2.2 * min(ends)  # too near to stand between the two dotted lines
+    for labels, colour in zip(ends, (TRANSFER, CONTROL), strict=True):
+        right = (labels == min(ends)) != outward
         axes.annotate(
             wording.about(labels),
             (labels, low),
-            xytext=(3 * side, 4),
+            xytext=(4 if right else -4, 4),
             textcoords="offset points",
+            ha="left" if right else "right",
             color=colour,
             fontsize=9,
             fontweight="bold",
@@ -126,10 +141,10 @@ def verdict_plot(record: Record) -> str | None:
     known.sort(key=lambda pair: pair[1])
     verdict = record.verdict
     metric = wording.metric_name(str(record.task.get("metric", "score")))
-    height = 0.75 + 0.3 * len(known) + (1.0 if verdict else 0.0)
+    height = 0.75 + 0.36 * len(known) + (1.1 if verdict else 0.0)
 
     def paint(figure: Figure) -> None:
-        ratios = [0.3 * len(known) + 0.4, 0.55] if verdict else [1.0]
+        ratios = [0.36 * len(known) + 0.4, 0.6] if verdict else [1.0]
         panels = figure.subplots(len(ratios), 1, height_ratios=ratios, squeeze=False)[:, 0]
         _scores(panels[0], known, record.shipped)
         panels[0].set_xlabel(f"{score_label(record).replace('cross-val.', 'cross-validated')} {metric}")
@@ -171,13 +186,7 @@ def _difference(axes: Axes, record: Record) -> None:
     axes.set_yticks([0], ["difference"])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(
-            lambda tick, _: (
-                f"{tick:+g}".replace("-", "−").replace("+0", "0") if tick == 0 else f"{tick:+g}".replace("-", "−")
-            )
-        )
-    )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:+g}".replace("-", "−") if tick else "0"))
     axes.set_xlabel(f"transfer minus {shorten(record.verdict.control, 24)}, points, 95 % interval")
     axes.grid(axis="x")
     bare(axes, "left", "top", "right")
@@ -190,7 +199,7 @@ def confusion(record: Record) -> str | None:
     """The confusion matrix, rows normalised; beyond `MOST_CLASSES` classes the top confusions; None without one."""
     if record.confusion is None or not record.confusion["labels"]:
         return None
-    labels = [shorten(label) for label in record.confusion["labels"]]
+    labels = [shorten(label, 20) for label in record.confusion["labels"]]
     counts = np.asarray(record.confusion["counts"], dtype=float)
     return _matrix(labels, counts) if len(labels) <= MOST_CLASSES else _top_confusions(labels, counts)
 
@@ -213,13 +222,11 @@ def _matrix(labels: Sequence[str], counts: np.ndarray) -> str:
             ink = PAPER if part > 0.5 else INK
             axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=font)
         axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
-        axes.set_xticks(
-            range(size), labels, rotation=0 if max(map(len, labels)) * size < 30 else 40, rotation_mode="anchor"
-        )
+        turn = 0 if max(map(len, labels)) * size < 30 else 40 if size <= 12 else 90
+        axes.set_xticks(range(size), labels, rotation=turn, rotation_mode="anchor")
         for tick in axes.get_xticklabels():
-            tick.set_horizontalalignment("center" if tick.get_rotation() == 0 else "right")
-            if tick.get_rotation() == 0:
-                tick.set_verticalalignment("top")
+            tick.set_horizontalalignment("right" if turn else "center")
+            tick.set_verticalalignment("center" if turn == 90 else "top")
         axes.set_yticks(range(size), labels)
         axes.tick_params(labelcolor=INK, labelsize=font, length=0)
         axes.set_xlabel("predicted")
@@ -344,11 +351,12 @@ def _training(row: LayerRow) -> str:
 def history(record: Record) -> str | None:
     """Loss and validation score over the training, one panel each; None where nothing was recorded step by step."""
     axis, series = history_series(record.history)
+    metric = wording.metric_name(str(record.task.get("metric", "score")))
     if not series:
         return None
     losses = {name: values for name, values in series.items() if "loss" in name.lower()}
     others = {name: values for name, values in series.items() if name not in losses}
-    panels = [(label, group) for label, group in (("loss", losses), ("validation", others)) if group]
+    panels = [(label, group) for label, group in (("loss", losses), (f"validation {metric}", others)) if group]
 
     def paint(figure: Figure) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -360,7 +368,8 @@ def history(record: Record) -> str | None:
             ):
                 mark = "o" if len(where) <= 40 else ""
                 axes.plot(where, values, line, color=colour, lw=1.8, marker=mark, ms=4, label=wording.metric_name(name))
-            axes.set_ylabel(label if len(group) > 1 else wording.metric_name(next(iter(group))))
+            only = next(iter(group))
+            axes.set_ylabel(label if len(group) > 1 or only == "validation" else wording.metric_name(only))
             axes.grid(axis="y")
             if len(group) > 1:
                 axes.legend(loc="best")

@@ -118,6 +118,8 @@ def environment() -> Environment:
         wording.large,
         wording.duration,
         wording.plain,
+        wording.sentence,
+        wording.ends,
         summary.rejected_rows,
         summary.score_label,
         summary.shipped_title,

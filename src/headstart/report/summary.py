@@ -125,18 +125,11 @@ def verdict(record: Record) -> str:
 
 def head_start(record: Record) -> str:
     """The head start in one line; empty where there is none."""
-    start = record.head_start
-    if start is None:
+    if record.head_start is None:
         return ""
-    used, needed = wording.about(start.transfer_labels), wording.about(start.control_labels)
-    if start.bound == "more than":
-        return f"{used} labels did the work of more than {needed} (>{wording.times(start.multiplier)})"
-    if start.bound == "less than":
-        return f"{used} labels did the work of fewer than {needed} (<{wording.times(start.multiplier)})"
-    span = ""
-    if start.interval is not None:
-        span = f" [{wording.times(start.interval[0])}, {wording.times(start.interval[1])}]"
-    return f"your {used} labels did the work of about {needed} ({wording.times(start.multiplier)}){span}"
+    from headstart.evidence.curves import head_start_sentence
+
+    return head_start_sentence(record.head_start).removeprefix("HEAD START: ")
 
 
 def shipped_title(record: Record) -> str:

@@ -98,6 +98,18 @@ def title(candidate: Candidate) -> str:
     return candidate.description or candidate.name
 
 
+def sentence(text: str) -> str:
+    """The text with a capital at its start and one full stop at its end."""
+    return text[:1].upper() + text[1:].rstrip(". ") + "."
+
+
+def ends(interval: tuple[float, float] | None, open_ends: tuple[bool, bool]) -> str:
+    """The interval of a multiplier: ``6.1x to 14x at 95 %``; an end that is only a bound has its sign."""
+    if interval is None:
+        return "no interval"
+    return f"{'<' * open_ends[0]}{times(interval[0])} to {'>' * open_ends[1]}{times(interval[1])} at 95 %"
+
+
 def candidate(record: Record, name: str | None) -> Candidate | None:
     """The candidate called ``name``, or None."""
     return next((item for item in record.candidates if item.name == name), None)
