@@ -1,0 +1,174 @@
+"""Which rows cannot be used, and why: a missing target, an empty input, a broken picture, tags that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headstart.datasets import images
+from headstart.datasets.base import Column, Reject
+from headstart.errors import DataError, HeadstartError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NUMERIC = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
+MISSING_LABELS = ("", "nan", "NaN")
+LIMIT = 0.2  # the share of rejected rows above which a fit stops
+
+
+def target_problems(
+    table: pa.Table, column: Column, origin: str, numbers: list[int], asked: bool
+) -> list[HeadstartError]:
+    """HS-DATA-008 where every target is missing; HS-DATA-009 where numbers and text are mixed and no kind was asked."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = table.column(column.name)
+    gone = _missing(values)
+    if len(values) and pc.all(gone).as_py():
+        return [
+            DataError("HS-DATA-008", f'{origin}: the target "{column.name}" is missing in every row.', "Fill it in.")
+        ]
+    if asked or column.kind != "category" or not pa.types.is_string(values.type):
+        return []
+    number = pc.and_(pc.match_substring_regex(values, NUMERIC), pc.invert(gone))
+    text = pc.and_(pc.invert(pc.match_substring_regex(values, NUMERIC)), pc.invert(gone))
+    numeric, textual = pc.sum(number).as_py() or 0, pc.sum(text).as_py() or 0
+    if not numeric or not textual:
+        return []
+    row = pc.index(number if numeric < textual else text, True).as_py()
+    few, many = ("text", "numbers") if textual <= numeric else ("numbers", "text")
+    if numeric < textual:
+        few, many = "a number", "text"
+    else:
+        few, many = "text", "numbers"
+    return [
+        DataError(
+            "HS-DATA-009",
+            f'{origin}: the target "{column.name}" holds {few} ("{str(values[row])[:40]}") in row {numbers[row]} '
+            f"among {many}.",
+            "Mend the row, or ask for the kind category to take all values as names.",
+        )
+    ]
+
+
+def bad_rows(
+    table: pa.Table, columns: list[Column], root: Path | None, labelled: bool
+) -> dict[int, tuple[str | None, str]]:
+    """Position -> (path of the file if it is another than the table's, reason) for rows that cannot be used."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    bad: dict[int, tuple[str | None, str]] = {}
+    inputs = [column for column in columns if column.role == "input"]
+    empties = [_empty(table.column(column.name)) for column in inputs]
+    if empties:
+        empty = empties[0]
+        for other in empties[1:]:
+            empty = pc.and_(empty, other)
+        named = f'the input "{inputs[0].name}" is empty' if len(inputs) == 1 else "all inputs are empty"
+        bad |= dict.fromkeys(_where(empty), (None, named))
+    for column in columns:
+        values = table.column(column.name)
+        if column.role == "target" and labelled:
+            bad |= dict.fromkeys(_where(_missing(values)), (None, f'the target "{column.name}" is missing'))
+        elif column.role == "split":
+            bad |= dict.fromkeys(_where(pc.is_null(values)), (None, f'the split "{column.name}" is missing'))
+        elif column.role == "input" and column.kind == "image":
+            bad |= _broken(values, root, skip=bad)
+        elif column.role == "input" and column.kind == "array":
+            lengths = pc.list_value_length(values)
+            usual = pc.mode(lengths)[0]["mode"] if pc.count(lengths).as_py() else pa.scalar(0)
+            off = _where(pc.not_equal(lengths, usual))
+            bad |= dict.fromkeys(off, (None, f'the vector "{column.name}" has not {usual} numbers as the others'))
+    if labelled:
+        bad |= _uneven(table, columns)
+    return bad
+
+
+def _uneven(table: pa.Table, columns: list[Column]) -> dict[int, tuple[str | None, str]]:
+    """Rows whose tags are not one for each word."""
+    import pyarrow.compute as pc
+
+    words = next((c.name for c in columns if c.role == "input" and c.kind == "tokens"), None)
+    tags = next((c.name for c in columns if c.role == "target" and c.kind == "tags"), None)
+    if words is None or tags is None:
+        return {}
+    left, right = pc.list_value_length(table.column(words)), pc.list_value_length(table.column(tags))
+    wrong = _where(pc.not_equal(left, right))
+    return {row: (None, f"{right[row]} tags for {left[row]} tokens") for row in wrong}
+
+
+def _broken(
+    values: pa.ChunkedArray, root: Path | None, skip: dict[int, tuple[str | None, str]]
+) -> dict[int, tuple[str | None, str]]:
+    """Pictures that do not decode."""
+    import pyarrow as pa
+
+    if pa.types.is_string(values.type):
+        rows = [row for row in range(len(values)) if row not in skip]
+        paths = [(root or Path()) / str(value) for value in values.take(rows).to_pylist()]
+        return {rows[i]: (str(paths[i]), reason) for i, reason in images.broken(paths).items()}
+    bad: dict[int, tuple[str | None, str]] = {}
+    start = 0
+    for chunk in values.chunks:  # encoded pictures: a chunk at a time, not all in memory
+        found = images.broken_bytes([value or b"" for value in chunk.to_pylist()])
+        bad |= {start + i: (None, reason) for i, reason in found.items() if start + i not in skip}
+        start += len(chunk)
+    return bad
+
+
+def _missing(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """True where a target value is not there: null, blank or NaN."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_string(values.type):
+        blank = pc.is_in(pc.utf8_trim_whitespace(values), value_set=pa.array(MISSING_LABELS))
+        return pc.or_(pc.is_null(values), blank)
+    return pc.is_null(values)
+
+
+def _empty(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """True where an input value is not there: null, blank or an empty list."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    null = pc.is_null(values)
+    if pa.types.is_string(values.type):
+        return pc.or_(null, pc.equal(pc.fill_null(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), 0))
+    if pa.types.is_list(values.type):
+        return pc.or_(null, pc.equal(pc.fill_null(pc.list_value_length(values), 0), 0))
+    return null
+
+
+def _where(mask: pa.ChunkedArray) -> list[int]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows: list[int] = []
+    start = 0
+    for chunk in mask.chunks if isinstance(mask, pa.ChunkedArray) else [mask]:
+        rows += [start + row for row in pc.indices_nonzero(pc.fill_null(chunk, False)).to_pylist()]
+        start += len(chunk)
+    return rows
+
+
+def too_many(origin: str, rejects: list[Reject], kept: int, limit: float = LIMIT) -> DataError | None:
+    """HS-DATA-010 with the first five reasons where more than ``limit`` of the rows are rejected."""
+    total = kept + len(rejects)
+    if not rejects or len(rejects) <= limit * total:
+        return None
+    listed = "; ".join(_line(origin, reject) for reject in rejects[:5])
+    return DataError(
+        "HS-DATA-010",
+        f"{origin}: {len(rejects)} of {total} rows were rejected: {listed}.",
+        f"Mend them; a fit goes on with at most {LIMIT:.0%} rejected.",
+    )
+
+
+def _line(origin: str, reject: Reject) -> str:
+    name = f"{Path(reject.path).name}: " if reject.path and reject.path != origin else ""
+    row = f"row {reject.row}: " if reject.row is not None and not name else ""
+    return f"{name}{row}{reject.reason}"

@@ -1,0 +1,204 @@
+"""A path or an object becomes a `Dataset`: parse, say what each column is for, leave out the rows that cannot be used.
+
+    read("reviews.csv", target="sentiment")        CSV, TSV, JSON Lines, Parquet, CoNLL
+    read("photos/")                                class folders of images or texts, a saved ``datasets`` folder
+    read(frame, target="price")                    pandas, a dict of lists, a ``datasets.Dataset``
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import os
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from headstart.datasets import checks, roles, store
+from headstart.datasets.base import Dataset, Reject
+from headstart.datasets.parsed import Options, Parsed
+from headstart.errors import DataError, EnvironmentProblem, did_you_mean, raise_all
+
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
+
+
+def read(
+    source: Any,
+    *,
+    target: str | None = None,
+    input: str | Sequence[str] | None = None,
+    roles: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    for_prediction: bool = False,
+) -> Dataset:
+    """The rows of ``source`` with a role and a kind for every column.
+
+    source: a file, a folder, a DataFrame, a dict of lists, an Arrow table or a ``datasets`` object. target, input:
+    column names; see `roles.py` for what is chosen without them. roles: column -> role. kinds: column -> kind, over
+    what `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target.
+
+    Raises DataError (HS-DATA-001 to -005, -008 to -011, -013 to -018, -020), EnvironmentProblem and UsageError; all
+    that is wrong with the named columns comes in one error. Rows that cannot be used are in ``rejects``.
+    """
+    inputs = (input,) if isinstance(input, str) else tuple(input or ())
+    options = Options(dict(kinds or {}), inputs, for_prediction)
+    parsed, origin = _parse(source, options)
+    return _dataset(parsed, origin, target, options, dict(roles or {}), limit)
+
+
+def _parse(source: Any, options: Options) -> tuple[Parsed, str]:
+    if not isinstance(source, str | os.PathLike):
+        from headstart.datasets import memory
+
+        return memory.parse(source), "memory"
+    path = Path(source).expanduser()
+    if not path.exists():
+        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError("HS-DATA-001", f"{path}: does not exist.", did_you_mean(path.name, near) if near else "")
+    path = _only_table(path)
+    for module in _formats():
+        if module.matches(path):
+            try:
+                return module.parse(path, options), str(path)
+            except PermissionError as error:
+                raise EnvironmentProblem(
+                    "HS-ENV-003", f"{path}: no permission to read it.", "Check its owner and mode."
+                ) from error
+    if path.is_dir():
+        raise DataError(
+            "HS-DATA-002",
+            f"{path}: the folder holds no images, texts or table.",
+            "Put the files into one folder a class.",
+        )
+    raise DataError(
+        "HS-DATA-011",
+        f'{path}: the format "{path.suffix}" is not known.',
+        "Known: CSV, TSV, JSON Lines (.jsonl), Parquet, CoNLL (.conll), folders of images or texts.",
+    )
+
+
+@cache
+def _formats() -> tuple[Any, ...]:
+    """The modules of this folder that know a format of paths."""
+    package = importlib.import_module("headstart.datasets")
+    skip = {"base", "read", "shelf"}
+    names = [info.name for info in pkgutil.iter_modules(package.__path__) if info.name not in skip]
+    modules = [importlib.import_module(f"headstart.datasets.{name}") for name in names]
+    return tuple(module for module in modules if hasattr(module, "matches"))
+
+
+def _only_table(path: Path) -> Path:
+    """The one table of a folder that has it beside its files (``labels.csv`` and pictures); else the path itself."""
+    if not path.is_dir() or any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        return path
+    tables = [entry for entry in path.iterdir() if entry.is_file() and entry.name.lower().endswith(TABLES)]
+    return tables[0] if len(tables) == 1 else path
+
+
+def _dataset(
+    parsed: Parsed, origin: str, target: str | None, options: Options, wanted: Mapping[str, str], limit: int | None
+) -> Dataset:
+    _limit(parsed, limit)
+    labelled = not options.for_prediction
+    if not len(parsed.table):
+        raise checks.too_many(origin, parsed.rejects, 0) or DataError(
+            "HS-DATA-002", f"{origin}: there are no rows.", "It needs at least one row below the header."
+        )
+    table, columns = roles.choose(
+        parsed,
+        origin,
+        target=target,
+        inputs=options.inputs,
+        roles=wanted,
+        kinds=options.kinds,
+        for_prediction=options.for_prediction,
+    )
+    goal = next((column for column in columns if column.role == "target"), None)
+    if goal is not None and labelled:
+        asked = goal.name in options.kinds
+        raise_all(checks.target_problems(table, goal, origin, parsed.numbers, asked))
+    bad = checks.bad_rows(table, columns, parsed.root, labelled)
+    found = [Reject(path or origin, parsed.numbers[row], reason) for row, (path, reason) in sorted(bad.items())]
+    rejects = sorted([*parsed.rejects, *found], key=lambda reject: reject.row or 0)
+    kept = len(table) - len(bad)
+    if problem := checks.too_many(origin, rejects, kept, checks.LIMIT if labelled else 0.9999):
+        raise problem
+    rows = [row for row in range(len(table)) if row not in bad] if bad else None
+    return Dataset(
+        _arrow_dataset(table, rows),
+        columns,
+        origin=origin,
+        root=parsed.root,
+        rejects=rejects,
+        numbers=parsed.numbers if rows is None else [parsed.numbers[row] for row in rows],
+    )
+
+
+def _limit(parsed: Parsed, limit: int | None) -> None:
+    if limit is not None and limit < len(parsed.table):
+        parsed.table = parsed.table.slice(0, limit)
+        parsed.numbers = parsed.numbers[:limit]
+        last = parsed.numbers[-1] if parsed.numbers else 0
+        parsed.rejects = [reject for reject in parsed.rejects if reject.row is not None and reject.row <= last]
+
+
+def _arrow_dataset(table: Any, rows: list[int] | None) -> Any:
+    """A ``datasets.Dataset`` around an Arrow table, without copying its memory-mapped columns."""
+    import uuid
+
+    import datasets
+    from datasets.table import InMemoryTable
+
+    # a fingerprint of our own: the library would otherwise hash every value
+    whole = datasets.Dataset(InMemoryTable(table), fingerprint=uuid.uuid4().hex[:16])
+    return whole if rows is None else whole.select(rows)
+
+
+def describe(dataset: Dataset) -> list[dict[str, Any]]:
+    """One row for each column: name, role, kind, missing values, distinct values (None for lists), an example."""
+    import pyarrow.compute as pc
+
+    table = dataset.table.with_format("arrow")[:]
+    shown = []
+    for column in dataset.columns:
+        values = table.column(column.name)
+        simple = column.kind in ("category", "number", "text", "datetime")
+        example = next((value for value in values.slice(0, 100).to_pylist() if value is not None), None)
+        shown.append(
+            {
+                "name": column.name,
+                "role": column.role,
+                "kind": column.kind,
+                "missing": values.null_count,
+                "distinct": pc.count_distinct(values).as_py() if simple else None,
+                "example": _shorten(example),
+            }
+        )
+    return shown
+
+
+def _shorten(value: Any) -> str:
+    text = f"{len(value):,} bytes" if isinstance(value, bytes) else "" if value is None else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def write_rejects(rejects: Sequence[Reject], path: str | Path) -> Path:
+    """Write ``path,row,reason`` as CSV, whole or not at all. Raises EnvironmentProblem HS-ENV-002 or HS-ENV-003."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["path", "row", "reason"])
+    writer.writerows([reject.path, "" if reject.row is None else reject.row, reject.reason] for reject in rejects)
+    with store.writing(path):
+        try:
+            part.write_text(text.getvalue(), encoding="utf-8", newline="")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    return path
