@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,8 @@ import torch
 from torch import nn
 
 from headstart.errors import SourceError
+from headstart.sources import weights
+from headstart.sources.layers import Layer, is_channels_last, ordered_layers
 from headstart.types import Batch, Features, Json, Modality, Sample
 
 
@@ -40,22 +42,10 @@ class Card:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One step from input to output: its dotted name in ``network`` and its module."""
-
-    name: str
-    module: nn.Module
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters in the layer."""
-        return sum(p.numel() for p in self.module.parameters())
-
-
 class Source(ABC):
     """A pretrained model. Subclasses are final; one provider a file.
 
+    card.digest belongs to the weights as they were loaded; whoever changes the weights asks `digest` again.
     network: the backbone without its classifier, in eval mode, fp32. Subclasses supply `preprocess`, `forward`,
     `example`, `fresh_network`, `save` and the classmethod `load`.
     """
@@ -110,7 +100,7 @@ class Source(ABC):
         """
         if not cuts:
             return self.forward(batch)
-        modules = {layer.name: layer.module for layer in self.layers()}
+        modules = {layer.name: layer.last for layer in self.layers()}
         outputs: dict[str, torch.Tensor] = {}
         hooks = []
         for cut in cuts:
@@ -132,7 +122,7 @@ class Source(ABC):
         return pool(output, batch.inputs.get("attention_mask"))
 
     def layers(self) -> list[Layer]:
-        """The layers from input to output. Together they hold every parameter of ``network`` that a pass uses."""
+        """The layers from input to output; every parameter of ``network`` that a pass uses is in exactly one."""
         if self._layers is None:
             with torch.no_grad():
                 self._layers = ordered_layers(self.network, lambda: self.forward(self.example()))
@@ -143,7 +133,14 @@ class Source(ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self.fresh_network()
-        return self.with_network(network)
+        other = self.with_network(network)
+        digest = weights.digest(weights.state(network))  # so that no cache takes its features for the source's
+        other.card = replace(self.card, name=f"{self.card.name} (untrained, seed {seed})", digest=digest)
+        return other
+
+    def digest(self) -> str:
+        """The sha256 (hex) of the weights as they are now."""
+        return weights.digest(weights.state(self.network))
 
     def clone(self) -> Source:
         """A copy whose weights can be changed without touching this one."""
@@ -169,52 +166,11 @@ def pool(output: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return output
 
 
-def ordered_layers(network: nn.Module, run: Any) -> list[Layer]:
-    """Cut a network into layers by structure, and put them in the order in which a pass reaches them.
-
-    A module is opened while one of its children holds most of the parameters or it is a plain sequence of blocks;
-    what is not opened is a layer. ``run()`` performs one pass; modules it never reaches, and modules without
-    parameters, are left out.
-    """
-    units = [(name, module) for name, module in _open("", network) if any(True for _ in module.parameters())]
-    order: dict[str, int] = {}
-
-    def note(name: str) -> Any:
-        def hook(module: nn.Module, args: Any) -> None:
-            order.setdefault(name, len(order))
-
-        return hook
-
-    hooks = [module.register_forward_pre_hook(note(name)) for name, module in units]
-    try:
-        run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    reached = [(name, module) for name, module in units if name in order]
-    return [Layer(name, module) for name, module in sorted(reached, key=lambda unit: order[unit[0]])]
-
-
-def _open(prefix: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The units of a module: descend through containers and through a module that one child dominates."""
-    children = list(module.named_children())
-    own = sum(p.numel() for p in module.parameters(recurse=False))
-    total = sum(p.numel() for p in module.parameters())
-    sequence = isinstance(module, nn.Sequential | nn.ModuleList) and len(children) > 1
-    largest = max((sum(p.numel() for p in child.parameters()) for _, child in children), default=0)
-    root = prefix == ""
-    wraps = own == 0 and len(children) > 0 and (largest > 0.5 * total or root)
-    holds = any(isinstance(child, nn.Sequential | nn.ModuleList) and len(child) > 1 for _, child in children)
-    if children and (root or sequence or (wraps and (holds or len(children) == 1))):
-        units = []
-        for name, child in children:
-            units += _open(f"{prefix}.{name}" if prefix else name, child)
-        return units
-    return [(prefix, module)]
-
-
 def _keep(outputs: dict[str, torch.Tensor], name: str) -> Any:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
-        outputs[name] = output[0] if isinstance(output, tuple | list) else output
+        if hasattr(output, "last_hidden_state"):
+            output = output.last_hidden_state
+        output = output[0] if isinstance(output, tuple | list) else output
+        outputs[name] = output.permute(0, 3, 1, 2) if is_channels_last(module, output) else output
 
     return hook

@@ -13,7 +13,6 @@ import copy
 import inspect
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -277,9 +276,10 @@ def _image_reader(processor: Json) -> ImageReader:
 
 def _without_pooler(source: HF) -> None:
     """Drop a pooler that the features do not pass through."""
-    network = source.network
-    if isinstance(getattr(network, "pooler", None), nn.Module) and any(True for _ in network.pooler.parameters()):
-        pooler, network.pooler = network.pooler, None
+    network: Any = source.network
+    pooler = getattr(network, "pooler", None)
+    if isinstance(pooler, nn.Module) and any(True for _ in pooler.parameters()):
+        network.pooler = None
         try:
             with torch.no_grad():
                 source.forward(source.example())
@@ -388,9 +388,3 @@ def _told(place: str) -> Iterator[None]:
         raise SourceError(
             "HS-SOURCE-003", f"hf:{place} cannot be fetched: {first}", "Check the name and the network."
         ) from error
-
-
-def renamed(source: HF, **fields: Any) -> HF:
-    """The source with other card fields."""
-    source.card = replace(source.card, **fields)
-    return source

@@ -12,7 +12,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -114,7 +113,7 @@ class ImageReader:
     def load(cls, settings: Json) -> ImageReader:
         """The reader that `settings` describes."""
         values = {key: value for key, value in settings.items() if key != "kind"}
-        augment = {key: tuple(v) if isinstance(v, list) else v for key, v in values.pop("augment").items()}
+        augment: Json = {key: tuple(v) if isinstance(v, list) else v for key, v in values.pop("augment").items()}
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**values, augment=Augment(**augment))
 

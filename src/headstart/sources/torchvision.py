@@ -92,7 +92,8 @@ def build(model: str, classes: int = CLASSES, transform_input: bool = False) -> 
                 setattr(network, name, None)
     if hasattr(network, "transform_input"):
         network.transform_input = transform_input
-    return network.eval()
+    built: nn.Module = network.eval()
+    return built
 
 
 def headless(network: nn.Module, classes: int = CLASSES) -> nn.Module:
@@ -111,7 +112,7 @@ def from_state(
     model: str, tensors: Mapping[str, torch.Tensor], reader: ImageReader, card: Json, transform_input: bool = False
 ) -> Torchvision:
     """The source with the weights of torchvision's own classification model."""
-    settings = {"model": model, "transform_input": transform_input}
+    settings: Json = {"model": model, "transform_input": transform_input}
     whole = build(**settings)
     kept = {key: value for key, value in tensors.items() if not key.lower().startswith("aux")}
     own = whole.state_dict()  # files from before torch 0.4.1 lack the counters of batch norms

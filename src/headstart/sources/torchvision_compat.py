@@ -23,7 +23,7 @@ def heal() -> bool:
     found = importlib.util.find_spec("torchvision")
     if found is None or found.origin is None or _operators_load(Path(found.origin).parent):
         return False
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.impl("nms", nms, "CompositeExplicitAutograd")
@@ -38,9 +38,10 @@ def _operators_load(folder: Path) -> bool:
     """Whether torchvision's compiled operators are, or can be, loaded into this torch."""
     if _known("nms"):
         return True
+    load: Any = torch.ops.load_library
     for path in sorted([*folder.glob("_C*.so"), *folder.glob("_C*.pyd"), *folder.glob("_C*.dylib")]):
         try:
-            torch.ops.load_library(str(path))
+            load(str(path))
         except OSError:
             continue
     return _known("nms")
