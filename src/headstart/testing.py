@@ -1,0 +1,225 @@
+"""Public conformance checks: what every source, task and method must do, plugins included.
+
+    from headstart.testing import check_method
+    def test_mine():
+        check_method(Mine(), dataset, source)
+
+Each check raises AssertionError with a sentence that says what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from headstart.datasets.base import Column, Dataset
+from headstart.methods.base import Fitted, Method, Problem
+from headstart.runtime import Extractor
+from headstart.sources.base import Source
+from headstart.tasks.base import Task
+from headstart.types import Sample
+
+SAFE = frozenset({".json", ".safetensors", ".txt", ".md", ".csv", ".html", ".npy"})
+"""Endings that a saved folder may hold: formats that run no code when they are read."""
+
+
+def samples_of(source: Source) -> list[Sample]:
+    """Three inputs of the source's modality, of different size."""
+    if source.card.modality == "image":
+        generator = np.random.default_rng(0)
+        return [generator.integers(0, 256, (height, 48, 3), dtype=np.uint8) for height in (32, 48, 64)]
+    if source.card.modality == "table":
+        return [{"a": 1.0, "b": -2.0}, {"a": 0.5, "b": 3.0}, {"a": 0.0, "b": 0.0}]
+    return ["short", "a text of a few more words", "one that is clearly longer than the other two, with commas, too"]
+
+
+# --- sources -----------------------------------------------------------------------------------------------------
+
+
+def check_source(source: Source, samples: Sequence[Sample] | None = None) -> None:
+    """Features, layers, fresh weights and saving of a source."""
+    given = list(samples if samples is not None else samples_of(source))
+    json.dumps(source.card.to_json())
+    with torch.no_grad():
+        pooled = source.forward(source.preprocess(given)).pooled
+        again = source.forward(source.preprocess(given)).pooled
+        alone = source.forward(source.preprocess(given[:1])).pooled
+    assert pooled.shape == (len(given), source.card.width), (
+        f"pooled is {list(pooled.shape)}; the card promises [{len(given)}, {source.card.width}]"
+    )
+    assert torch.isfinite(pooled).all(), "the features hold values that are not finite"
+    assert torch.equal(pooled, again), "two passes over the same rows differ: is dropout on?"
+    assert torch.allclose(pooled[:1], alone, rtol=1e-3, atol=1e-4), "a row's features depend on its batch"
+    _check_layers(source, given)
+    _check_fresh(source)
+    with tempfile.TemporaryDirectory() as folder:
+        source.save(Path(folder) / "saved")
+        _check_safe(Path(folder))
+        loaded = type(source).load(Path(folder) / "saved")
+        with torch.no_grad():
+            after = loaded.forward(loaded.preprocess(given)).pooled
+        assert torch.equal(pooled, after), "features before saving and after loading differ"
+        assert loaded.card == source.card, "the card before saving and after loading differs"
+
+
+def _check_layers(source: Source, samples: list[Sample]) -> None:
+    copy = source.clone()
+    layers = copy.layers()
+    names = [layer.name for layer in layers]
+    assert len(set(names)) == len(names), f"a layer's name stands twice: {names}"
+    held = [id(parameter) for layer in layers for parameter in layer.module.parameters()]
+    assert len(set(held)) == len(held), "a parameter belongs to two layers"
+    if not list(copy.network.parameters()):
+        return
+    copy.network.requires_grad_(True)
+    copy.forward(copy.preprocess(samples)).pooled.square().sum().backward()  # type: ignore[no-untyped-call]
+    used = {name: id(p) for name, p in copy.network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    lost = sorted(name for name, number in used.items() if number not in set(held))
+    assert not lost, f"no layer holds the parameters {lost[:5]}"
+    with torch.no_grad():
+        cuts = source.features(source.preprocess(samples), names).cuts
+    assert list(cuts) == names, f"asked for the layers {names}, got {list(cuts)}"
+    for name, value in cuts.items():
+        assert value.ndim == 2 and len(value) == len(samples), f"layer {name} gives {list(value.shape)}, not [B,D]"
+
+
+def _check_fresh(source: Source) -> None:
+    state = torch.random.get_rng_state()
+    first, same, other = (source.untrained(seed).network.state_dict() for seed in (1, 1, 2))
+    assert torch.equal(state, torch.random.get_rng_state()), "untrained() changes the global random state"
+    own = source.network.state_dict()
+    assert {name: value.shape for name, value in first.items()} == {name: value.shape for name, value in own.items()}, (
+        "untrained() builds another architecture"
+    )
+    assert all(torch.equal(first[name], same[name]) for name in first), "untrained(1) differs from untrained(1)"
+    if own:
+        assert any(not torch.equal(first[name], other[name]) for name in first), "untrained(1) equals untrained(2)"
+        assert any(not torch.equal(first[name], own[name]) for name in first), "untrained() keeps the source's weights"
+
+
+def _check_safe(folder: Path) -> None:
+    unsafe = sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix not in SAFE)
+    assert not unsafe, f"saved files in formats that may run code when they are read: {unsafe}"
+
+
+# --- tasks -------------------------------------------------------------------------------------------------------
+
+
+def check_task(task_class: type[Task], values: Sequence[Any], kind: str) -> None:
+    """Learning, encoding, metric, decoding, loss and JSON of a task on N target values of a column kind."""
+    column = Column("target", "target", kind)  # type: ignore[arg-type]
+    assert task_class.matches(column, values), f"{task_class.name} does not match a column of the kind {kind}"
+    task = task_class.learn(dataset_with(["x"] * len(values), values, kind))
+    back = task_class.from_json(json.loads(json.dumps(task.to_json())))
+    assert back.to_json() == task.to_json(), "to_json, from_json, to_json is not the same"
+    assert task.to_json()["name"] == task_class.name, "the JSON lacks the task's name"
+    targets = task.encode(values)
+    assert len(targets) == len(values), "encode changes the number of rows"
+    outputs = _random_outputs(task, targets)
+    _check_metric(task, outputs, targets)
+    prediction = task.decode(outputs)
+    assert len(prediction) == len(values), "decode changes the number of rows"
+    assert list(prediction.classes) == list(task.classes), "the prediction's classes are not the task's"
+    if prediction.probabilities is not None:
+        shares = np.asarray(prediction.probabilities)
+        assert shares.shape == (len(values), task.width), f"probabilities are {shares.shape}"
+        assert ((shares >= 0) & (shares <= 1 + 1e-6)).all(), "probabilities leave 0..1"
+    _check_training(task, outputs, targets)
+
+
+def _random_outputs(task: Task, targets: Any) -> Any:
+    generator = np.random.default_rng(0)
+    if task.needs == "tokens":
+        return [generator.normal(size=(len(target), task.width)).astype(np.float32) for target in targets]
+    return generator.normal(size=(len(targets), task.width)).astype(np.float32)
+
+
+def _check_metric(task: Task, outputs: Any, targets: Any) -> None:
+    statistics = task.statistics(outputs, targets)
+    assert statistics.ndim == 2 and len(statistics) == len(targets), f"statistics are {statistics.shape}, not [N,S]"
+    score = task.score(outputs, targets)
+    metrics = task.metrics(outputs, targets)
+    assert next(iter(metrics)) == task.metric, f"metrics begin with {next(iter(metrics))}, not with {task.metric}"
+    assert abs(metrics[task.metric] - score) < 1e-6, f"metrics say {metrics[task.metric]}, score says {score}"
+    sums = np.stack([statistics.sum(axis=0), statistics[::-1].sum(axis=0)])
+    both = np.asarray(task.combine(sums))
+    assert both.shape == (2,) and np.allclose(both, score), "combine is not vectorised over leading axes"
+
+
+def _check_training(task: Task, outputs: Any, targets: Any) -> None:
+    generator = np.random.default_rng(1)
+    if task.needs == "tokens":
+        longest = max(len(target) for target in targets)
+        logits = torch.randn(len(targets), longest, task.width, requires_grad=True)
+        batch, flat = task.collate(targets, longest), np.concatenate(targets)
+    else:
+        logits = torch.randn(len(targets), task.width, requires_grad=True)
+        batch, flat = task.collate(targets), targets
+    losses = task.loss(logits, batch)
+    assert "loss" in losses and losses["loss"].ndim == 0, "loss() must return a scalar under the key loss"
+    losses["loss"].backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None and torch.isfinite(logits.grad).all(), "the gradient of the loss is not finite"
+    X = generator.normal(size=(len(flat), 4)).astype(np.float32)
+    weight, bias = task.linear(X, flat, 1.0)
+    assert weight.shape == (task.width, 4) and bias.shape == (task.width,), "linear returns W [C,D] and b [C]"
+    assert np.isfinite(weight).all() and np.isfinite(bias).all(), "linear gives values that are not finite"
+
+
+def dataset_with(inputs: Sequence[Any], targets: Sequence[Any], kind: str, input_kind: str = "text") -> Dataset:
+    """A dataset of the columns ``input`` and ``target`` from values in memory."""
+    import datasets
+
+    table = datasets.Dataset.from_dict({"input": list(inputs), "target": list(targets)})
+    columns = [Column("input", "input", input_kind), Column("target", "target", kind)]  # type: ignore[arg-type]
+    return Dataset(table, columns, origin="memory")
+
+
+# --- methods -----------------------------------------------------------------------------------------------------
+
+
+def check_method(method: Method, dataset: Dataset, task_class: type[Task], source: Source | None) -> None:
+    """Fitting, determinism, saving and loading of a method on a small labelled dataset."""
+    assert json.loads(json.dumps(method.hyperparameters())) is not None
+    before = {} if source is None else {name: value.clone() for name, value in source.network.state_dict().items()}
+    fitted = _fit(method, dataset, task_class, source)
+    unlabelled = dataset.without("target")
+    outputs = fitted.outputs(unlabelled)
+    assert len(fitted.predict(unlabelled)) == len(dataset), "predict changes the number of rows"
+    again = _fit(method, dataset, task_class, source).outputs(unlabelled)
+    assert _equal(outputs, again), "two fits with the same seed predict differently"
+    if source is not None:
+        after = source.network.state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before), "fit changes the weights of the source"
+    for row in fitted.trained():
+        assert 0.0 <= row.share <= 1.0 and row.parameters >= 0, f"the table of what trained has the line {row}"
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "saved"
+        place.mkdir()
+        fitted.save(place)
+        _check_safe(place)
+        loaded = type(fitted).load(place, fitted.task, method)
+        assert _equal(outputs, loaded.outputs(unlabelled)), "outputs before saving and after loading differ"
+
+
+def _fit(method: Method, dataset: Dataset, task_class: type[Task], source: Source | None) -> Fitted:
+    """A fit on two thirds of the rows, with every third row for validation."""
+    rows = range(len(dataset))
+    train, valid = dataset.select([r for r in rows if r % 3]), dataset.select([r for r in rows if r % 3 == 0])
+    extractor = None if source is None else Extractor(source, cache=False, precision="fp32")
+    options = {"precision": "fp32"}
+    return method.fit(
+        Problem(train, valid, task_class.learn(train), source, extractor, seed=3, options=options),
+    )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two outputs agree to rounding: caches and batches may add in another order."""
+    if isinstance(one, list):
+        return len(one) == len(other) and all(_equal(a, b) for a, b in zip(one, other))
+    return bool(np.allclose(one, other, rtol=1e-4, atol=1e-5))
