@@ -112,7 +112,7 @@ class Dataset:
     def values(self, name: str) -> list[Any]:
         """All values of one column, as Python objects."""
         self.column(name)
-        return list(self.table[name])
+        return _values(self.table, name)
 
     def targets(self) -> list[Any]:
         """The target values. Raises DataError HS-DATA-003 where there is no target column."""
@@ -128,11 +128,11 @@ class Dataset:
         names = [column.name for column in self.inputs]
         kinds = {column.kind for column in self.inputs}
         if len(names) == 1:
-            values = list(table[names[0]])
+            values = _values(table, names[0])
             if kinds == {"image"} and self.root is not None:
                 return [str(self.root / value) if isinstance(value, str) else value for value in values]
             return [{names[0]: value} for value in values] if self.modality == "table" else values
-        columns = [list(table[name]) for name in names]
+        columns = [_values(table, name) for name in names]
         if self.modality == "text":
             return ["\n".join(str(value) for value in row if value not in (None, "")) for row in zip(*columns)]
         return [dict(zip(names, row)) for row in zip(*columns)]
@@ -171,6 +171,12 @@ class Dataset:
     def fingerprints(self, rows: Sequence[int] | None = None) -> list[str]:
         """A content digest of each row's input (hex, 32 characters): equal inputs have equal digests. [N]."""
         return [fingerprint(sample) for sample in self.samples(rows)]
+
+
+def _values(table: datasets.Dataset, name: str) -> list[Any]:
+    """One column as Python objects, straight from Arrow: many times faster than row by row."""
+    values: list[Any] = table.select_columns([name]).with_format("arrow")[:][name].to_pylist()
+    return values
 
 
 def fingerprint(sample: Sample) -> str:

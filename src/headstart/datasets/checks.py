@@ -38,11 +38,7 @@ def target_problems(
     if not numeric or not textual:
         return []
     row = pc.index(number if numeric < textual else text, True).as_py()
-    few, many = ("text", "numbers") if textual <= numeric else ("numbers", "text")
-    if numeric < textual:
-        few, many = "a number", "text"
-    else:
-        few, many = "text", "numbers"
+    few, many = ("a number", "text") if numeric < textual else ("text", "numbers")
     return [
         DataError(
             "HS-DATA-009",

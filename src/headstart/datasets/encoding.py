@@ -95,7 +95,9 @@ def _guess(path: Path, start: bytes) -> str:
     best = from_bytes(start, threshold=0.15).best()
     if best is None:
         raise DataError(
-            "HS-DATA-004", f"{path}: cannot be decoded as text (not UTF-8, and no other encoding fits).", "Save as UTF-8."
+            "HS-DATA-004",
+            f"{path}: cannot be decoded as text (not UTF-8, and no other encoding fits).",
+            "Save as UTF-8.",
         )
     try:
         with open_bytes(path) as file:

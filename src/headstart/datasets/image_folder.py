@@ -16,7 +16,7 @@ def matches(path: Path) -> bool:
 
 
 def parse(path: Path, options: Options) -> Parsed:
-    """One row for each image, whether it decodes is checked later with all other images. Raises DataError HS-DATA-002."""
+    """One row for each image; whether it decodes is checked later. Raises DataError HS-DATA-002."""
     import pyarrow as pa
 
     rejects: list[Reject] = []

@@ -34,7 +34,9 @@ def reason(image: Path | bytes) -> str:
     except Image.DecompressionBombError:
         return "the image has too many pixels"
     except Exception as error:  # decoders raise errors of every kind on damaged data
-        return f"the image cannot be decoded ({str(error).splitlines()[0][:80] if str(error) else type(error).__name__})"
+        return (
+            f"the image cannot be decoded ({str(error).splitlines()[0][:80] if str(error) else type(error).__name__})"
+        )
     return ""
 
 

@@ -83,7 +83,7 @@ def _batches(path: Path, options: Options, words: bool, rejects: list[Reject]) -
 def _lines(path: Path, codec: str) -> Iterator[dict[str, Any] | str]:
     """Each line that is not blank: its object, or the reason why it is none."""
     with encoding.broken_gzip(path), encoding.open_bytes(path) as file:
-        for number, line in enumerate(codecs.getreader(codec)(file) if codec != "utf-8" else file, 1):
+        for number, line in enumerate(codecs.getreader(codec)(file), 1):
             if not line.strip():
                 continue
             try:

@@ -1,4 +1,4 @@
-"""Parquet files (``.parquet``, ``.pq``, ``.parquet.brotli``, ...): types are kept as they are, row group by row group."""
+"""Parquet files (``.parquet``, ``.pq``, ``.parquet.brotli``, ...): types are kept, batch by batch."""
 
 from __future__ import annotations
 

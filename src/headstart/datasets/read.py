@@ -1,8 +1,8 @@
 """A path or an object becomes a `Dataset`: parse, say what each column is for, leave out the rows that cannot be used.
 
-    read("reviews.csv", target="sentiment")        CSV, TSV, JSON Lines, Parquet, CoNLL
-    read("photos/")                                class folders of images or texts, a saved ``datasets`` folder
-    read(frame, target="price")                    pandas, a dict of lists, a ``datasets.Dataset``
+read("reviews.csv", target="sentiment")        CSV, TSV, JSON Lines, Parquet, CoNLL
+read("photos/")                                class folders of images or texts, a saved ``datasets`` folder
+read(frame, target="price")                    pandas, a dict of lists, a ``datasets.Dataset``
 """
 
 from __future__ import annotations

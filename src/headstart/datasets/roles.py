@@ -47,13 +47,15 @@ def choose(
     }
     found |= {name: cast(Kind, kind) for name, kind in kinds.items() if name in names}
     given: dict[str, Role] = {name: cast(Role, role) for name, role in roles.items() if name in names}
-    split = next((name for name, role in given.items() if role == "split"), None) or _split(table, given, target, inputs)
+    split = next((name for name, role in given.items() if role == "split"), None)
+    if split is None and not for_prediction:
+        split = _split(table, given, target, inputs)
     if split:
         given[split] = "split"
         found[split] = "category"
         table = _normalise_split(table, split, origin, parsed.numbers, problems)
     goal = _target(parsed, target, given, inputs)
-    if goal in names:
+    if goal is not None and goal in names:
         given[goal] = "target"
         if goal not in kinds:
             found[goal] = infer.target_kind(table.column(goal), found[goal])
@@ -108,7 +110,9 @@ def _check_names(
         for name, value in wanted.items():
             if value not in known:
                 problems.append(
-                    UsageError("HS-USAGE-001", f'column "{name}": unknown {what} "{value}".', did_you_mean(value, known))
+                    UsageError(
+                        "HS-USAGE-001", f'column "{name}": unknown {what} "{value}".', did_you_mean(value, known)
+                    )
                 )
     if target is not None and target in inputs:
         problems.append(UsageError("HS-USAGE-001", f'the column "{target}" is named as input and as target.'))
@@ -125,9 +129,7 @@ def _target(parsed: Parsed, target: str | None, given: Mapping[str, str], inputs
     return next((lower[n] for n in TARGETS if n in lower and lower[n] not in given and lower[n] not in inputs), None)
 
 
-def _inputs(
-    parsed: Parsed, table: pa.Table, found: Mapping[str, Kind | None], given: Mapping[str, str]
-) -> list[str]:
+def _inputs(parsed: Parsed, table: pa.Table, found: Mapping[str, Kind | None], given: Mapping[str, str]) -> list[str]:
     named = [name for name, role in given.items() if role == "input"]
     if named:
         return named
@@ -207,4 +209,6 @@ def _no_target(origin: str, names: list[str], found: Mapping[str, Any], chosen: 
 
 def _no_input(origin: str, names: list[str]) -> DataError:
     listed = ", ".join(f'"{name}"' for name in names[:8])
-    return DataError("HS-DATA-017", f"{origin}: no column can be the input.", f"Name one with --input; there are: {listed}.")
+    return DataError(
+        "HS-DATA-017", f"{origin}: no column can be the input.", f"Name one with --input; there are: {listed}."
+    )

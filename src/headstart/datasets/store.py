@@ -123,7 +123,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn failures of writing below ``place`` into EnvironmentProblem HS-ENV-002 (full) or HS-ENV-003 (not allowed)."""
+    """Turn failures of writing below ``place`` into EnvironmentProblem HS-ENV-002 (full) or -003 (not allowed)."""
     try:
         yield
     except EnvironmentProblem:
