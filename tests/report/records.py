@@ -302,7 +302,7 @@ def images() -> Record:
 
 def hostile() -> Record:
     """Text that tries to become markup, template code or a table cell, in every field that takes text."""
-    labels = [HOSTILE, "$\\alpha$", "日本", "a\x00b"]
+    labels = [HOSTILE, "$\\alpha$", "日本", "a\x00b\ud800"]
     return base(
         name=HOSTILE,
         command=f"headstart fit {HOSTILE}",
