@@ -19,7 +19,16 @@ import typer
 from headstart import __version__, flags
 from headstart.console import Answer, Progress, complain
 from headstart.errors import UsageError
-from headstart.options import SETTINGS, Command, FitCommand, complete_data, complete_method, complete_source
+from headstart.options import (
+    AS_JSON,
+    SETTINGS,
+    Command,
+    FitCommand,
+    Group,
+    complete_data,
+    complete_method,
+    complete_source,
+)
 from headstart.types import Json
 
 if TYPE_CHECKING:
@@ -39,8 +48,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-sources_app = typer.Typer(help="The shelf of pretrained models.", invoke_without_command=True)
-data_app = typer.Typer(help="Real datasets to try Headstart on.", invoke_without_command=True)
+sources_app = typer.Typer(cls=Group, help="The shelf of pretrained models.", invoke_without_command=True)
+data_app = typer.Typer(cls=Group, help="Real datasets to try Headstart on.", invoke_without_command=True)
 app.add_typer(sources_app, name="sources")
 app.add_typer(data_app, name="data")
 
@@ -108,6 +117,7 @@ def fit(
     """Adapt a pretrained model to labelled data, and measure what the transfer was worth."""
     given = {**ctx.meta.get(SETTINGS, {}), **_pairs(setting, "--set", "name=value")}
     values = flags.settings(method, given)
+    kinds = _pairs(kind, "--kind", "column=kind")
     from headstart import transfer
 
     roles = {"group": group, "time": time, "split": split, "weight": weight}
@@ -120,7 +130,7 @@ def fit(
             input=input or None,
             task=task,
             roles={column: role for role, column in roles.items() if column is not None} or None,
-            kinds=_pairs(kind, "--kind", "column=kind") or None,
+            kinds=kinds or None,
             budget=budget,
             effort=effort,
             seed=seed,
@@ -148,14 +158,14 @@ def _pairs(texts: Sequence[str] | None, flag: str, form: str) -> dict[str, str]:
 
 @app.command(cls=Command)
 def predict(
+    ctx: typer.Context,
     run: Run,
     path: Annotated[Path, typer.Argument(help="New rows, in any format that fit reads.", metavar="PATH")],
     out: Annotated[str, typer.Option("--out", "-o", help="CSV file to write; - for stdout.")] = "-",
     quiet: Quiet = False,
 ) -> Answer | None:
     """Predict new rows: their columns, then `prediction` and `probability_<class>`, as CSV."""
-    as_json = "--json" in sys.argv
-    if out == "-" and as_json:
+    if out == "-" and ctx.meta.get(AS_JSON):
         raise UsageError("HS-USAGE-001", "--json and a table on stdout exclude each other.", "Name a file with -o.")
     from headstart import export
 
@@ -199,22 +209,11 @@ def evaluate(
 
 
 def _open(run: Path, path: Path, labelled: bool) -> tuple[Artefact, Dataset]:
-    """The run, and the rows read with the columns that it was fitted on."""
+    """The run, and the rows with the columns that it reads."""
     from headstart import artefact
-    from headstart.datasets.read import read
 
     loaded = artefact.load(run)
-    columns = loaded.record.data["columns"]
-    inputs = [column["name"] for column in columns if column["role"] == "input"]
-    wanted = [column for column in columns if column["role"] == "input" or (labelled and column["role"] == "target")]
-    dataset = read(
-        path,
-        target=loaded.record.task["target"] if labelled else None,
-        input=inputs,
-        kinds={column["name"]: column["kind"] for column in wanted},
-        for_prediction=not labelled,
-    )
-    return loaded, dataset
+    return loaded, loaded.read(path, labelled=labelled)
 
 
 @app.command(cls=Command)
@@ -281,7 +280,7 @@ def doctor() -> Answer:
 # --- shelves -----------------------------------------------------------------------------------------------------
 
 
-@sources_app.callback(cls=None)
+@sources_app.callback()
 def _sources_root(ctx: typer.Context) -> Answer | None:
     return None if ctx.invoked_subcommand else sources_list()
 
@@ -321,15 +320,16 @@ def sources_info(name: Annotated[str, typer.Argument(autocompletion=complete_sou
 
 
 @sources_app.command("fetch", cls=Command)
-def sources_fetch(name: Annotated[str, typer.Argument(autocompletion=complete_source)]) -> Answer:
+def sources_fetch(name: Annotated[str, typer.Argument(autocompletion=complete_source)], quiet: Quiet = False) -> Answer:
     """Fetch a source now, so that a later fit needs no network."""
     from headstart.sources import shelf
 
-    place = shelf.fetch(name)
+    with Progress(quiet) as report:
+        place = shelf.fetch(name, report)
     return Answer({"name": name, "path": str(place)}, f"{name}: {place}")
 
 
-@data_app.callback(cls=None)
+@data_app.callback()
 def _data_root(ctx: typer.Context) -> Answer | None:
     return None if ctx.invoked_subcommand else data_list()
 

@@ -24,9 +24,10 @@ CHUNK = 4096
 
 def write_csv(stream: IO[str], dataset: Dataset, prediction: Prediction) -> None:
     """Write the columns of ``dataset``, ``prediction`` and ``probability_<class>``: N lines in row order."""
-    names = [column.name for column in dataset.columns if column.name in dataset.table.column_names]
+    names = list(dataset.table.column_names)
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*names, "prediction", *(f"probability_{label}" for label in _labels(prediction))])
+    headings = [_heading(dataset, name) for name in names]
+    writer.writerow([*headings, "prediction", *(f"probability_{label}" for label in _labels(prediction))])
     for row, cells in enumerate(_cells(dataset, names)):
         likely = [f"{value:.6g}" for value in prediction.probabilities[row]] if _labels(prediction) else []  # type: ignore[index]
         writer.writerow([*map(_text, cells), _text(prediction.values[row]), *likely])
@@ -34,6 +35,12 @@ def write_csv(stream: IO[str], dataset: Dataset, prediction: Prediction) -> None
 
 def _labels(prediction: Prediction) -> list[Any]:
     return prediction.classes if prediction.probabilities is not None else []
+
+
+def _heading(dataset: Dataset, name: str) -> str:
+    """The column's name; for the files of a folder ``path``."""
+    image = any(column.name == name and column.kind == "image" for column in dataset.columns)
+    return "path" if image and dataset.root is not None and Path(dataset.origin).is_dir() else name
 
 
 def _cells(dataset: Dataset, names: list[str]) -> Iterator[tuple[Any, ...]]:

@@ -9,9 +9,12 @@ from typing import Annotated, Any
 
 import typer
 import typer.main
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from headstart import flags
+
+AS_JSON = "headstart.json"
+"""Key of ``Context.meta`` that is true after --json."""
 
 SETTINGS = "headstart.settings"
 """Key of ``Context.meta`` under which the hyperparameters given as flags are kept: name -> text."""
@@ -22,6 +25,14 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The command's own parameters and the common ones."""
+        return [*super().get_params(ctx), *_common()]
+
+
+class Group(TyperGroup):
+    """A group that is a command too: ``headstart sources`` lists, so it takes --json and --debug as well."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The group's own parameters and the common ones."""
         return [*super().get_params(ctx), *_common()]
 
 
@@ -62,12 +73,19 @@ def _common() -> list[Any]:
         "json": "Print exactly one JSON object on stdout, also for errors.",
         "debug": "Show the traceback of an error.",
     }
-    return _options(
+    options = _options(
         {
             name: (bool, typer.Option(f"--{name}", help=text, show_default=False, rich_help_panel="Output"))
             for name, text in texts.items()
         }
     )
+    options[0].callback = _keep_json
+    return options
+
+
+def _keep_json(ctx: Any, param: Any, value: Any) -> None:
+    if value:
+        ctx.meta[AS_JSON] = True
 
 
 @cache
