@@ -313,6 +313,7 @@ def hostile() -> Record:
             Candidate(HOSTILE, "transfer", HOSTILE, 0.8, 0.8, 1.0, {HOSTILE: HOSTILE}),
             Candidate("baseline", "control", HOSTILE, 0.7, 0.7, 1.0, {}),
         ],
+        metrics={"accuracy": 0.8},
         chosen_transfer=HOSTILE,
         shipped=HOSTILE,
         shipped_because=HOSTILE,
