@@ -1,0 +1,109 @@
+"""Tiny sources with random weights, built here, one for each provider; and small labelled datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from headstart.datasets.base import Dataset
+from headstart.sources.base import Source
+from headstart.testing import dataset_with
+
+WORDS = [
+    "good",
+    "bad",
+    "fine",
+    "poor",
+    "happy",
+    "sad",
+    "the",
+    "a",
+    "text",
+    "of",
+    "few",
+    "more",
+    "words",
+    "short",
+    "one",
+    "that",
+    "is",
+    "clearly",
+    "longer",
+]
+
+
+def tiny_bert(folder: Path) -> Source:
+    """A BERT of two layers and width 32 over a vocabulary of single words."""
+    from headstart.sources import hf
+    from headstart.sources.torchvision_compat import heal
+
+    heal()  # transformers imports torchvision
+    import tokenizers
+    import transformers
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    config = transformers.BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = transformers.BertModel(config)
+    model.save_pretrained(folder / "bert")
+    fast.save_pretrained(folder / "bert")
+    return hf.open_model(str(folder / "bert"))
+
+
+def _vision(provider: str, model: str, size: int) -> Source:
+    import importlib
+
+    from headstart.sources.image import ImageReader
+
+    module = importlib.import_module(f"headstart.sources.{provider}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = (module.build(model, classes=1000) if provider == "timm" else module.build(model)).state_dict()
+    reader = ImageReader(size, (size, size), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
+    card = {"name": model, "architecture": model, "origin": "random weights", "licence": "none", "description": ""}
+    return module.from_state(model, state, reader, card)
+
+
+def tiny_torchvision(folder: Path) -> Source:
+    return _vision("torchvision", "shufflenet_v2_x0_5", 64)
+
+
+def tiny_timm(folder: Path) -> Source:
+    return _vision("timm", "test_efficientnet", 64)
+
+
+def identity(folder: Path) -> Source:
+    from headstart.sources.identity import Identity
+
+    return Identity()
+
+
+SOURCES = {"hf": tiny_bert, "identity": identity, "timm": tiny_timm, "torchvision": tiny_torchvision}
+
+
+def texts(count: int = 24) -> Dataset:
+    """Short texts with the labels yes and no, which the words good and bad tell."""
+    generator = np.random.default_rng(0)
+    labels = ["yes" if row % 2 else "no" for row in range(count)]
+    inputs = [
+        " ".join(["good" if label == "yes" else "bad", *generator.choice(WORDS[4:], size=1 + row % 5)])
+        for row, label in enumerate(labels)
+    ]
+    return dataset_with(inputs, labels, "category")

@@ -1,0 +1,66 @@
+"""Every method of the catalog passes the public checks on a tiny source; so does the one in CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from headstart import catalog
+from headstart.testing import check_method
+from tests.conformance.examples import texts, tiny_bert
+
+QUICK = {"epochs": 2, "batch_size": 8, "trial": 2, "folds": 2}
+
+
+def quick(method_class):
+    """The method with the settings that keep a test short."""
+    names = {field.name for field in fields(method_class)}
+    return method_class(**{name: value for name, value in QUICK.items() if name in names})
+
+
+@pytest.mark.parametrize("name", catalog.names("methods"))
+def test_method(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    check_method(
+        quick(catalog.find("methods", name)), texts(), catalog.find("tasks", "classification"), tiny_bert(tmp_path)
+    )
+
+
+@pytest.fixture
+def centroid():
+    """The class of CONTRIBUTING.md, from its text."""
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?class Centroid.*?)```", text, re.DOTALL)
+    assert code is not None
+    module = ModuleType("centroid_example")
+    sys.modules[module.__name__] = module
+    exec(compile(code.group(1), "CONTRIBUTING.md", "exec"), module.__dict__)
+    yield module.Centroid
+    del sys.modules[module.__name__]
+
+
+def test_the_method_of_contributing_works(centroid, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    check_method(centroid(), texts(), catalog.find("tasks", "classification"), tiny_bert(tmp_path))
+
+
+def test_a_method_that_ignores_its_seed_is_refused(centroid, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    generator = np.random.default_rng()
+    honest = centroid.fit
+
+    def restless(self, problem):
+        fitted = honest(self, problem)
+        fitted.head.bias.data += float(generator.normal())
+        fitted.head.bias.data[0] += float(generator.normal())
+        return fitted
+
+    monkeypatch.setattr(centroid, "fit", restless)
+    with pytest.raises(AssertionError, match="same seed predict differently"):
+        check_method(centroid(), texts(), catalog.find("tasks", "classification"), tiny_bert(tmp_path))

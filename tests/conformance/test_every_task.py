@@ -1,0 +1,30 @@
+"""Every task of the catalog passes the public checks."""
+
+from __future__ import annotations
+
+import pytest
+
+from headstart import catalog
+from headstart.testing import check_task
+
+EXAMPLES = {
+    "classification": [
+        (["a", "b", "c", "a", "b", "c", "a", "b"], "category"),
+        ([3, 7, 3, 7, 7, 3], "category"),
+        ([True, False, True, False], "category"),
+    ],
+    "multilabel": [([["x"], ["x", "y"], [], ["y"], ["z", "x"], ["z"]], "labels")],
+    "regression": [([1.5, -2.0, 0.25, 1000.0, 3.0, 4.0], "number")],
+    "token_labels": [([["O", "B-PER", "I-PER"], ["O"], ["B-LOC", "O"], ["B-PER", "O", "O", "B-LOC"]], "tags")],
+}
+
+
+def test_every_task_has_an_example():
+    assert set(EXAMPLES) == set(catalog.names("tasks"))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"), [(name, *example) for name, examples in EXAMPLES.items() for example in examples]
+)
+def test_task(name, values, kind):
+    check_task(catalog.find("tasks", name), values, kind)
