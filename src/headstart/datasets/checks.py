@@ -152,13 +152,17 @@ def _where(mask: pa.ChunkedArray) -> list[int]:
 
 
 def too_many(origin: str, rejects: list[Reject], kept: int, limit: float = LIMIT) -> DataError | None:
-    """HS-DATA-010 with the first five reasons where more than ``limit`` of the rows are rejected."""
+    """HS-DATA-010 with the first five reasons where more than ``limit`` of the rows are rejected.
+
+    HS-DATA-018 instead where every one was rejected for its spans or tags.
+    """
     total = kept + len(rejects)
     if not rejects or len(rejects) <= limit * total:
         return None
     listed = "; ".join(_line(origin, reject) for reject in rejects[:5])
+    spans = all(reject.reason.startswith(("span ", "a span ")) or " tags for " in reject.reason for reject in rejects)
     return DataError(
-        "HS-DATA-010",
+        "HS-DATA-018" if spans else "HS-DATA-010",
         f"{origin}: {len(rejects)} of {total} rows were rejected: {listed}.",
         f"Mend them; a fit goes on with at most {LIMIT:.0%} rejected.",
     )

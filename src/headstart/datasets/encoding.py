@@ -92,26 +92,30 @@ def _nul(path: Path, start: bytes, position: int) -> DataError:
 def _guess(path: Path, start: bytes) -> str:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(start, threshold=0.15).best()
+    matches = from_bytes(start, threshold=0.15)
+    best = matches.best()
     if best is None:
         raise DataError(
             "HS-DATA-004",
             f"{path}: cannot be decoded as text (not UTF-8, and no other encoding fits).",
-            "Save as UTF-8.",
+            "Save it as UTF-8.",
         )
+    # Windows' western codec wins a tie: few accents fit its neighbours as well, and it is by far the most common
+    ties = [m for m in matches if m.chaos <= best.chaos + 0.01 and m.coherence >= best.coherence - 0.05]
+    name = "cp1252" if any("cp1252" in match.could_be_from_charset for match in ties) else best.encoding
     try:
-        with open_bytes(path) as file:
-            decoder = codecs.getincrementaldecoder(best.encoding)()
+        with broken_gzip(path), open_bytes(path) as file:
+            decoder = codecs.getincrementaldecoder(name)()
             while chunk := file.read(CHUNK):
                 decoder.decode(chunk)
             decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise DataError(
             "HS-DATA-004",
-            f"{path}: starts like {best.encoding}, but some bytes do not fit ({error.reason}).",
+            f"{path}: starts like {name}, but some bytes do not fit ({error.reason}).",
             "Save it as UTF-8.",
         ) from error
-    return best.encoding
+    return name
 
 
 def text_of(path: Path) -> str:

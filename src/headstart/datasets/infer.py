@@ -6,9 +6,10 @@ are, in this order:
 
 - ``image``: nine in ten end like an image file and at least one of them exists;
 - ``datetime``: all are ISO dates or times;
+- ``text``: more than three words on average;
 - ``category``: few distinct values (at most 20, or one in twenty), each seen twice or more on average;
 - ``category``: single words that are mostly all different and hold digits, which are identifiers;
-- ``text``: more than three words on average, or more than half of the values distinct;
+- ``text``: more than half of the values distinct;
 - ``category`` otherwise.
 
 A target is a ``number`` if it is decimal or a whole number with more than 20 distinct values (or mostly distinct
@@ -113,11 +114,13 @@ def string_kind(values: list[str], root: Path | None) -> Kind:
         return "datetime"
     count, distinct = len(values), len(set(values))
     words = sum(len(value.split()) for value in values) / count
+    if words > 3:
+        return "text"
     if distinct <= max(FEW, count // 20) and distinct * 2 <= count:
         return "category"
     if words <= 1.2 and distinct > 0.5 * count and sum(any(c.isdigit() for c in v) for v in values) > 0.8 * count:
         return "category"
-    return "text" if words > 3 or distinct > 0.5 * count else "category"
+    return "text" if distinct > 0.5 * count else "category"
 
 
 def is_image_column(values: list[str], root: Path | None) -> bool:
