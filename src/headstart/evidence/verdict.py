@@ -9,7 +9,7 @@ repeated K-fold gives J differences whose variance is corrected for the overlap 
 Every score here is combine(sum of per-row statistics [N,S]) (see `headstart.tasks.base`), so one matrix product,
 counts [R,N] times statistics [N,S], bootstraps accuracy, F1 and R² alike. The percentile interval is *expanded*
 (Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 5.3): two good models disagree on few rows,
-and a bare percentile interval built on 4 or 5 of them calls one in eight null pairs a winner. Its level is widened
+and a bare percentile interval built on 4 of them calls one null pair in eight different. Its level is widened
 from z to Student's t, with the effective number of rows that carry the difference,
 n_eff = (sum u²)² / sum u⁴ over the jackknife influences u. `benchmarks/verdict_calibration.py` prints what it gains.
 """
