@@ -263,7 +263,8 @@ class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest label of each of N inputs."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        likeliest = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[likeliest])
 
 
 class TransferRegressor(RegressorMixin, _Transfer):  # type: ignore[misc]
