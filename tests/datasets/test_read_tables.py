@@ -153,6 +153,21 @@ def test_jsonl(tmp_path):
     assert dataset.numbers[:5] == [1, 2, 3, 5, 7]
 
 
+def test_only_line_feeds_end_a_json_line(tmp_path):
+    rows = [{"text": f"one\u2028two\x85three\x0cfour {i}", "label": "ab"[i % 2]} for i in range(4)]
+    (tmp_path / "x.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert read(tmp_path / "x.jsonl").samples() == [row["text"] for row in rows]
+
+
+def test_a_quote_that_is_closed_by_another_rows_quote_is_seen(tmp_path):
+    lines = ["text,label"] + [f"some words that are number {i},x{i % 2}" for i in range(1, 21)]
+    lines[5] = '"never closed,x1'
+    lines[12] = '"closed here, too late",x1'
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"HS-DATA-005.*row 5: a quotation mark"):
+        read(tmp_path / "x.csv")
+
+
 def test_parquet_keeps_types_and_drops_the_index(tmp_path):
     table = pa.table(
         {

@@ -104,7 +104,7 @@ def _broken(
 
     if pa.types.is_string(values.type):
         rows = [row for row in range(len(values)) if row not in skip]
-        paths = [(root or Path()) / str(value) for value in values.take(rows).to_pylist()]
+        paths = [(root or Path()) / str(value) for value in values.take(pa.array(rows, pa.int64())).to_pylist()]
         return {rows[i]: (str(paths[i]), reason) for i, reason in images.broken(paths).items()}
     bad: dict[int, tuple[str | None, str]] = {}
     start = 0

@@ -7,7 +7,6 @@ without tags, for prediction.
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,8 +68,8 @@ def _sentences(path: Path, codec: str) -> Iterator[tuple[int, list[list[str]]]]:
     """Each sentence with the number of its first line; lines split into columns."""
     sentence: list[list[str]] = []
     first = 0
-    with encoding.broken_gzip(path), encoding.open_bytes(path) as file:
-        for number, line in enumerate(codecs.getreader(codec)(file), 1):
+    with encoding.open_text(path, codec) as text:
+        for number, line in enumerate(text, 1):
             fields = line.split("\t") if "\t" in line.strip() else line.split()
             fields = [field.strip() for field in fields]
             if not any(fields) or fields[0] == "-DOCSTART-":

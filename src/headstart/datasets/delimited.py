@@ -27,6 +27,7 @@ SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".psv"})
 DELIMITERS = (",", ";", "\t", "|")
 BLOCK = 16 << 20  # bytes; a record longer than this is refused
 NUMBER = r"^[+-]?(0|[1-9][0-9]*|[0-9]*\.[0-9]+|[0-9]+\.)([eE][+-]?[0-9]+)?$"
+SEVERAL_LINES = " in a record of several lines"
 MISSING = ("", "NA", "N/A", "na", "n/a", "NaN", "nan", "null", "NULL", "None")
 
 
@@ -53,6 +54,7 @@ def _batches(path: Path, options: Options, rejects: list[Reject]) -> Iterator[pa
     with store.scratch_folder() as folder:
         store.write(folder / "strings.arrow", _strings(path, codec, delimiter, names, rejects))
         strings = store.mapped(folder / "strings.arrow")
+        _refuse_swallowed_rows(path, codec, delimiter, strings, rejects)
         types = {name: column_type(strings.column(name), name in options.strings) for name in strings.column_names}
         for batch in strings.to_batches():
             yield _typed(batch, types)
@@ -131,6 +133,8 @@ def _strings(
 
     def ragged(row: Any) -> str:
         reason = f"expected {row.expected_columns} fields, found {row.actual_columns}"
+        if "\n" in row.text:
+            reason += SEVERAL_LINES
         rejects.append(Reject(str(path), row.number - 1 if row.number is not None else None, reason))
         return "skip"
 
@@ -155,6 +159,36 @@ def _strings(
                 f"{path}: the table cannot be read ({str(error).splitlines()[0][:120]}).",
                 "Look for a quotation mark that is never closed.",
             ) from error
+
+
+def _refuse_swallowed_rows(path: Path, codec: str, delimiter: str, strings: pa.Table, rejects: list[Reject]) -> None:
+    """Raise DataError HS-DATA-005 where a quotation mark that is never closed takes whole rows into one value.
+
+    Only files with values of several lines are looked at, once more, by the strict parser of the standard library.
+    """
+    import pyarrow.compute as pc
+
+    several = any(reject.reason.endswith(SEVERAL_LINES) for reject in rejects)
+    if not several and not any(
+        pc.any(pc.match_substring(chunk, "\n")).as_py()
+        for name in strings.column_names
+        for chunk in strings[name].chunks
+    ):
+        return
+    row = 0  # the header
+    limit = csv.field_size_limit(BLOCK)
+    try:
+        with encoding.open_text(path, codec, newline="") as text:
+            for record in csv.reader(text, delimiter=delimiter, strict=True):
+                row += bool(record)
+    except csv.Error as error:
+        raise DataError(
+            "HS-DATA-005",
+            f"{path}: row {row}: a quotation mark is not closed, or stands inside a value ({error}).",
+            "Close it, or double it inside a quoted value.",
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 class _Utf8(io.RawIOBase):

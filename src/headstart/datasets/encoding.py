@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from headstart.errors import DataError, EnvironmentProblem
 
@@ -118,6 +120,13 @@ def _guess(path: Path, start: bytes) -> str:
     return name
 
 
+@contextmanager
+def open_text(path: Path, codec: str, newline: str | None = None) -> Iterator[IO[str]]:
+    """The characters of a file, line by line; only line feeds and carriage returns end a line (not U+2028)."""
+    with broken_gzip(path), open_bytes(path) as file, io.TextIOWrapper(file, codec, newline=newline) as text:
+        yield text
+
+
 def text_of(path: Path) -> str:
     """The whole text of a small file. Raises DataError as `detect` does."""
     encoding = detect(path)
@@ -126,7 +135,7 @@ def text_of(path: Path) -> str:
 
 
 @contextmanager
-def broken_gzip(path: Path) -> Any:
+def broken_gzip(path: Path) -> Iterator[None]:
     """Turn a damaged gzip stream into DataError HS-DATA-013."""
     try:
         yield

@@ -38,11 +38,13 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"M
 
 def sample(values: pa.ChunkedArray, size: int = SAMPLE) -> list[Any]:
     """At most ``size`` of the values that are present, evenly spaced over the rows."""
+    import pyarrow as pa
+
     if len(values) > 4 * size:
-        values = values.take(list(range(0, len(values), len(values) // (4 * size))))
+        values = values.take(pa.array(range(0, len(values), len(values) // (4 * size)), pa.int64()))
     present = values.drop_null()
     step = max(1, len(present) // size)
-    return list(present.take(list(range(0, len(present), step))[:size]).to_pylist())
+    return list(present.take(pa.array(range(0, len(present), step), pa.int64())[:size]).to_pylist())
 
 
 def column_kind(name: str, values: pa.ChunkedArray, table: pa.Table, root: Path | None) -> Kind | None:

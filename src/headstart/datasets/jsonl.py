@@ -7,7 +7,6 @@ with one tag each; see `spans.py`.
 
 from __future__ import annotations
 
-import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +34,16 @@ def parse(path: Path, options: Options) -> Parsed:
     words = "tokens" in options.inputs
     key = store.digest("jsonl", [path], [options.strings, words])
     table, rejects, numbers = store.keep(key, lambda rejects: _batches(path, options, words, rejects))
-    named = "tags" if "tags" in table.column_names and "tokens" in table.column_names else None
-    return Parsed(table, numbers, rejects, target=named, inputs=("tokens",) if named else (), root=path.parent)
+    parsed = Parsed(table, numbers, rejects, root=path.parent)
+    if _is_list(table, "tokens") and _is_list(table, "tags"):
+        parsed.target, parsed.inputs, parsed.kinds = "tags", ("tokens",), {"tokens": "tokens", "tags": "tags"}
+    return parsed
+
+
+def _is_list(table: pa.Table, name: str) -> bool:
+    import pyarrow as pa
+
+    return name in table.column_names and bool(pa.types.is_list(table.schema.field(name).type))
 
 
 def _batches(path: Path, options: Options, words: bool, rejects: list[Reject]) -> Iterator[pa.RecordBatch]:
@@ -82,8 +89,8 @@ def _batches(path: Path, options: Options, words: bool, rejects: list[Reject]) -
 
 def _lines(path: Path, codec: str) -> Iterator[dict[str, Any] | str]:
     """Each line that is not blank: its object, or the reason why it is none."""
-    with encoding.broken_gzip(path), encoding.open_bytes(path) as file:
-        for number, line in enumerate(codecs.getreader(codec)(file), 1):
+    with encoding.open_text(path, codec) as text:
+        for number, line in enumerate(text, 1):
             if not line.strip():
                 continue
             try:
