@@ -208,7 +208,9 @@ def test_predict_writes_columns_prediction_probabilities_in_order(run, tmp_path,
 
 def test_predict_to_stdout(run, capsys):
     assert cli.main(["predict", "runs/a", "new.csv", "--quiet"]) == 0
-    assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == EXPECTED
+    out, err = capsys.readouterr()
+    assert list(csv.reader(io.StringIO(out))) == EXPECTED
+    assert err == "1 rows could not be read, the first: 2 (empty); -o FILE keeps the list.\n"
 
 
 def test_predict_json_with_a_file_counts_rows(run, tmp_path, capsys):

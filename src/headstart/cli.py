@@ -169,6 +169,8 @@ def predict(
         raise UsageError("HS-USAGE-001", "--json and a table on stdout exclude each other.", "Name a file with -o.")
     from headstart import export
 
+    if out != "-":
+        export.check_place(Path(out))
     artefact, dataset = _open(run, path, labelled=False)
     with Progress(quiet) as report:
         report("predict", 0, len(dataset))
@@ -187,6 +189,13 @@ def predict(
         "rejected_to": rejected,
     }
     if out == "-":
+        if dataset.rejects:
+            first = dataset.rejects[0]
+            print(
+                f"{len(dataset.rejects):,} rows could not be read, the first: {first.row} ({first.reason}); "
+                "-o FILE keeps the list.",
+                file=sys.stderr,
+            )
         return None
     lost = f"; {len(dataset.rejects):,} rows could not be read: see {rejected}" if rejected else ""
     return Answer(data, f"{len(dataset):,} predictions saved to {out}{lost}")

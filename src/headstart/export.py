@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from headstart.errors import ArtefactError
+from headstart.errors import ArtefactError, UsageError
 from headstart.types import Prediction, Record
 
 if TYPE_CHECKING:
@@ -56,6 +56,15 @@ def _text(value: Any) -> Any:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     return "" if value is None else value
+
+
+def check_place(path: Path) -> None:
+    """Raise UsageError HS-USAGE-001 where no file can be written to ``path``: before the work, not after it."""
+    if path.is_dir():
+        raise UsageError("HS-USAGE-001", f"--out {path} is a folder.", "Name a file, such as predictions.csv.")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError("HS-USAGE-001", f"--out {path}: {above} is a file, not a folder.", "Name another place.")
 
 
 def save_csv(path: Path, dataset: Dataset, prediction: Prediction) -> None:

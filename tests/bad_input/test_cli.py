@@ -69,6 +69,15 @@ def test_damaged_run_json(capsys, tmp_path):
     assert capsys.readouterr().err.startswith("HS-ARTEFACT-004: ")
 
 
+@pytest.mark.parametrize("out", ["folder", "file/deep/out.csv"])
+def test_a_place_that_cannot_hold_predictions_is_refused_before_the_work(out, capsys, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    assert cli.main(["predict", "runs/none", "new.csv", "-o", str(tmp_path / out)]) == 2
+    assert capsys.readouterr().err.startswith("HS-USAGE-001: --out ")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_json_and_a_table_on_stdout_exclude_each_other(capsys):
     assert cli.main(["predict", "runs/none", "new.csv", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "HS-USAGE-001"

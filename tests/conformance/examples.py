@@ -27,10 +27,6 @@ WORDS = [
     "words",
     "short",
     "one",
-    "that",
-    "is",
-    "clearly",
-    "longer",
 ]
 
 
