@@ -38,7 +38,7 @@ def test_errors():
     with pytest.raises(SourceError, match="HS-SOURCE-005"):
         Identity().preprocess(["text"])
     source = Identity([("a", 1)])
-    with pytest.raises(DataError, match='HS-DATA-015.*"a"'):
+    with pytest.raises(DataError, match=r'HS-DATA-015.*"a"'):
         source.preprocess([{"b": 1}])
     with pytest.raises(DataError, match="HS-DATA-020"):
         source.preprocess([{"a": "many"}])

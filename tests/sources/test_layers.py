@@ -72,9 +72,7 @@ def test_text_encoders():
 
 def test_class_token_and_positions_belong_to_the_input_side():
     network = headless(build("vit_b_16"))
-    layers = check(
-        network, {"x": torch.zeros(1, 3, 224, 224)}, 13, "conv_proj", "encoder.layers.encoder_layer_11"
-    )
+    layers = check(network, {"x": torch.zeros(1, 3, 224, 224)}, 13, "conv_proj", "encoder.layers.encoder_layer_11")
     assert layers[0].parts == ("conv_proj", "class_token")
     assert "encoder.pos_embedding" in layers[1].parts
     assert layers[-1].last is network.encoder.ln

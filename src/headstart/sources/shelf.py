@@ -101,7 +101,7 @@ def open_source(name: str, *, trust_remote_code: str | None = None) -> Source:
         return _checked(catalog.find("sources", "identity")())
     if name in _shelf():
         return open_folder(fetch(name))
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return open_folder(Path(name), trust_remote_code=trust_remote_code)
     raise _unknown(name)
 
@@ -113,9 +113,13 @@ def open_folder(folder: Path, *, trust_remote_code: str | None = None) -> Source
     """
     if (folder / weights.DESCRIPTION).is_file():
         provider = catalog.find("sources", weights.describe(folder)["provider"])
-        if provider.provider == "hf":
-            return _checked(provider.load(folder, trust_remote_code=trust_remote_code))
-        return _checked(provider.load(folder))
+        trust = {"trust_remote_code": trust_remote_code} if provider.provider == "hf" else {}
+        try:
+            return _checked(provider.load(folder, **trust))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise SourceError(
+                "HS-SOURCE-007", f"{folder / weights.DESCRIPTION}: the settings do not fit ({error!r})."
+            ) from error
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -142,6 +142,7 @@ def open_folder(folder: Path) -> Timm:
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     model, arguments = str(config["architecture"]), dict(config.get("model_args") or {})
+    _check(model)
     tensors = weights.read_safetensors(folder / "model.safetensors")
     with torch.random.fork_rng(devices=[]):
         network = build(model, arguments)
