@@ -72,7 +72,7 @@ def test_equal_ends_need_no_arrow() -> None:
     start = records.positive().head_start
     assert start is not None
     same = replace(start, multiplier=1.0, transfer_labels=64.0, control_labels=64.0)
-    assert "1.0x" in texts(figures.learning_curves(records.base(head_start=same)))
+    assert "1x" in texts(figures.learning_curves(records.base(head_start=same)))
 
 
 @pytest.mark.parametrize(("bound", "expected"), [("exact", "9.6x"), ("more than", ">9.6x"), ("less than", "<9.6x")])

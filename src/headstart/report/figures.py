@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 6.0  # inches; the page scales the figure to its column
+WIDTH = 5.0  # inches; the page scales the figure to its column
 MOST_CLASSES = 30  # a larger confusion matrix cannot be read and becomes a list of the top confusions
 MOST_POINTS = 1_500
 MOST_LAYERS = 40
@@ -47,7 +47,7 @@ def learning_curves(record: Record) -> str | None:
         _arrow(axes, start)
 
     title = f"Learning curves of {start.transfer.name} and {start.control.name}, head start {multiplier(start)}"
-    return draw("curves", title, WIDTH, 3.7, paint)
+    return draw("curves", title, WIDTH, 3.5, paint)
 
 
 def multiplier(start: HeadStart) -> str:
@@ -101,23 +101,12 @@ def _arrow(axes: Axes, start: HeadStart) -> None:
         hollow = start.bound == "more than" and mark == "s"
         fill = PAPER if hollow else colour
         axes.plot([labels], [start.level], mark, color=fill, mec=colour, mew=1.6, ms=7, zorder=6)
-    axes.annotate(
-        multiplier(start),
-        ((ends[0] * ends[1]) ** 0.5, start.level),
-        xytext=(0, 7),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=14,
-        fontweight="bold",
-        color=INK,
-        zorder=7,
-    )
+    _name_arrow(axes, start)
     outward = max(ends) < 2.2 * min(ends)  # too near to stand between the two dotted lines
     for labels, colour in zip(ends, (TRANSFER, CONTROL), strict=True):
         right = (labels == min(ends)) != outward
         axes.annotate(
-            wording.about(labels),
+            wording.count(labels),
             (labels, low),
             xytext=(4 if right else -4, 4),
             textcoords="offset points",
@@ -127,6 +116,27 @@ def _arrow(axes: Axes, start: HeadStart) -> None:
             fontweight="bold",
             zorder=7,
         )
+
+
+def _name_arrow(axes: Axes, start: HeadStart) -> None:
+    """Write the multiplier on the side of the arrow where the nearer curve leaves more room."""
+    middle = (start.transfer_labels * start.control_labels) ** 0.5
+    curves = (start.transfer, start.control)
+    values = [float(np.interp(np.log(middle), np.log(curve.sizes), curve.fitted)) for curve in curves]
+    above = max(values) - start.level >= start.level - min(values)
+    axes.annotate(
+        multiplier(start),
+        (middle, start.level),
+        xytext=(0, 6 if above else -6),
+        textcoords="offset points",
+        ha="center",
+        va="bottom" if above else "top",
+        fontsize=14,
+        fontweight="bold",
+        color=INK,
+        bbox={"boxstyle": "square,pad=0.1", "fc": PAPER, "ec": "none", "alpha": 0.8},
+        zorder=4.5,
+    )
 
 
 # --- verdict ------------------------------------------------------------------------------------------------------
@@ -304,7 +314,7 @@ def residuals(record: Record) -> str | None:
         right.set(xlabel="prediction − truth", ylabel="rows")
         right.grid(axis="y")
 
-    return draw("residuals", f"Truth and prediction of {len(truth)} rows", WIDTH, 2.9, paint)
+    return draw("residuals", f"Truth and prediction of {len(truth)} rows", WIDTH, 2.5, paint)
 
 
 # --- training -----------------------------------------------------------------------------------------------------

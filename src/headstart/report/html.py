@@ -114,7 +114,6 @@ def environment() -> Environment:
         wording.points,
         wording.times,
         wording.count,
-        wording.about,
         wording.large,
         wording.duration,
         wording.plain,

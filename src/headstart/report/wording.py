@@ -33,22 +33,13 @@ def points(value: float) -> str:
 
 
 def times(value: float) -> str:
-    """A multiplier: ``9.6x``, ``14x``, ``0.42x``."""
-    digits = 0 if value >= 9.95 else 1 if value >= 0.995 else 2
-    return f"{value:,.{digits}f}x".replace(",", " ")
+    """A multiplier: ``9.6x``, ``14x``, ``0.42x``; written as in `headstart.evidence.curves`."""
+    return f"{value:.2g}x" if value < 10 else f"{count(value)}x"
 
 
 def count(value: float) -> str:
     """A whole number with a space between thousands: ``4 812``."""
     return f"{round(value):,}".replace(",", " ")
-
-
-def about(value: float) -> str:
-    """A number read off a curve, with two digits that mean something: 4873 -> ``4 900``."""
-    if value < 100:
-        return count(value)
-    digits = math.floor(math.log10(value)) - 1
-    return count(round(value, -digits))
 
 
 def large(value: float) -> str:
@@ -77,6 +68,8 @@ def plain(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return count(value)
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
