@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+import datasets
 import pytest
 from PIL import Image
 
-import datasets
 from headstart.datasets import images
 from headstart.datasets.read import read
 from headstart.errors import DataError

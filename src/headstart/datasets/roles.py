@@ -1,6 +1,6 @@
 """What each column is for: what the caller named, else the rules below.
 
-Target: the class folder; else the column called label, target, class or y. Input: an image column if there is one;
+Target: the class folder; else the column called label, labels, target, class or y. Input: an image column if there is one;
 else words; else every text column; else every number, category and array column that is no identifier. Split: a
 column called ``split`` whose values are names of parts. Group, time, domain and weight are never guessed.
 """
@@ -20,7 +20,7 @@ from headstart.errors import DataError, HeadstartError, UsageError, did_you_mean
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TARGETS = ("label", "target", "class", "y")
+TARGETS = ("label", "labels", "target", "class", "y")
 
 
 def choose(
@@ -65,7 +65,7 @@ def choose(
         if inputs and name not in kinds and found.get(name) == "category":
             found[name] = _named_input_kind(name, table, found)
     if goal is None and not for_prediction:
-        problems.append(_no_target(origin, names, found, chosen))
+        problems.append(_no_target(origin, [name for name in names if name != split], found, chosen))
     if not chosen:
         problems.append(_no_input(origin, names))
     columns = [Column(name, given.get(name, "unused"), found[name] or "category") for name in names]
