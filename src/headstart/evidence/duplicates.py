@@ -16,7 +16,8 @@ import numpy as np
 Array: TypeAlias = np.ndarray
 
 THRESHOLD = 1 - 1e-3  # cosine of centred features from which on two rows may be the same thing
-_CLOSER = 0.01  # a twin is at least 100 times nearer than a typical nearest neighbour
+_USUAL = 0.01  # a twin is 100 times nearer than the nearest neighbour usually is,
+_LOCAL = 0.001  # or 1 000 times nearer than its own 10th neighbour (d goes with the square of the angle)
 _NEIGHBOURS = 10
 _NARROW = 16  # under this width neighbours lie close by chance, and only exact twins are told
 _CELLS = 16_000_000  # similarities held at once: 64 MB
@@ -32,8 +33,9 @@ def near_straddlers(train: Array, test: Array, *, threshold: float = THRESHOLD) 
     """Which test rows nearly equal a training row. Features train [n,D], test [m,D]; returns bool [m].
 
     With d = 1 - cosine of features centred on the training mean, a row is flagged if d to its nearest training row is
-    at most 1 - threshold and at most a hundredth of what is usual: the larger of the median over the test rows, and
-    the row's own distance to its 10th neighbour. Features narrower than 16 flag nothing.
+    at most 1 - threshold and far under what is usual: a hundredth of the median over the test rows, or, where twins
+    are so many that this median is theirs, a thousandth of the row's own distance to its 10th neighbour. Features
+    narrower than 16 flag nothing.
     """
     n, m = len(train), len(test)
     flagged = np.zeros(m, dtype=bool)
@@ -53,7 +55,7 @@ def near_straddlers(train: Array, test: Array, *, threshold: float = THRESHOLD) 
         rows = suspects[start : start + step]
         distances = 1 - Z[rows] @ X.T  # [b,n]
         local = np.partition(distances, k, axis=1)[:, k]
-        flagged[rows] = nearest[rows] <= _CLOSER * np.maximum(local, usual)
+        flagged[rows] = nearest[rows] <= np.maximum(_LOCAL * local, _USUAL * usual)
     return flagged
 
 

@@ -88,6 +88,8 @@ def _stratified(rows: Array, size: int, classes: Array, least: int, rng: np.rand
     most = np.argsort(-(ideal - quota + 1e-9 * rng.random(len(quota))))  # largest remainder, ties by chance
     quota[most[: size - quota.sum()]] += 1
     quota = np.minimum(np.maximum(quota, least), counts - 1)  # one row of every class stays
+    while quota.sum() > size and quota.max() > least:
+        quota[quota.argmax()] -= 1
     spare = np.repeat(np.arange(len(counts)), counts - 1 - quota)
     short = min(size - int(quota.sum()), len(spare))
     if short > 0:
