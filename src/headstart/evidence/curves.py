@@ -112,7 +112,8 @@ def labels_needed(sizes: Sequence[int], fitted: Array, level: Array) -> Array:
     low, high = fitted[rows, before], fitted[rows, at]
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(at > 0, np.clip((level - low) / (high - low), 0, 1), 0.0)
-    return np.clip(np.exp(logs[before] + part * (logs[at] - logs[before])), sizes[0], sizes[-1])
+    found = np.exp(logs[before] + part * (logs[at] - logs[before]))
+    return np.asarray(np.clip(found, sizes[0], sizes[-1]))
 
 
 def compare(transfer: Curve, control: Curve) -> HeadStart:
