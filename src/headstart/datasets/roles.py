@@ -1,8 +1,8 @@
 """What each column is for: what the caller named, else the rules below.
 
-Target: the class folder; else the column called label, labels, target, class or y. Input: an image column if there is one;
-else words; else every text column; else every number, category and array column that is no identifier. Split: a
-column called ``split`` whose values are names of parts. Group, time, domain and weight are never guessed.
+Target: the class folder; else the column called label, labels, target, class or y. Input: an image column if there is
+one; else words; else every text column; else every number, category and array column that is no identifier. Split: a
+column called ``split`` with a name of a part in it. Group, time, domain and weight are never guessed.
 """
 
 from __future__ import annotations
