@@ -269,6 +269,76 @@ def test_image_reader_equals_the_library_s_processor(tmp_path):
         assert (reader([image]).inputs["pixel_values"] - expected).abs().mean() < 0.02, type(processor).__name__
 
 
+def test_encoder_of_bart_and_image_half_of_clip(tmp_path):
+    layers = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    ends = {
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "decoder_start_token_id": 2,
+        "forced_eos_token_id": None,
+    }
+    config = transformers.BartConfig(
+        vocab_size=len(WORDS), d_model=16, encoder_ffn_dim=32, decoder_ffn_dim=32, **layers, **ends
+    )
+    bart = hf.open_model(str(text_folder(tmp_path / "bart", transformers.BartModel(config))))
+    assert bart.card.width == 16 and bart.settings()["part"] == "encoder"
+    half = {**SMALL, "vocab_size": 20, "image_size": 32, "patch_size": 8, "projection_dim": 8}
+    config = transformers.CLIPConfig(text_config=half, vision_config=half, projection_dim=8)
+    transformers.CLIPModel(config).save_pretrained(tmp_path / "clip")
+    size = {"height": 32, "width": 32}
+    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size).save_pretrained(tmp_path / "clip")
+    clip = hf.open_model(str(tmp_path / "clip"))
+    assert clip.card.modality == "image" and clip.settings()["part"] == "vision_model"
+    assert clip.settings()["pooling"] == "first" and clip.layers()[-1].name == "encoder.layers.1"
+    clip.save(tmp_path / "saved")
+    assert torch.equal(pooled(hf.HF.load(tmp_path / "saved")), pooled(clip))
+
+
+def test_models_of_other_inputs_are_refused(tmp_path):
+    layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    ends = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 2}
+    config = transformers.WhisperConfig(
+        vocab_size=len(WORDS), d_model=16, encoder_ffn_dim=32, decoder_ffn_dim=32, suppress_tokens=None,
+        begin_suppress_tokens=None, **layers, **ends,
+    )  # fmt: skip
+    folder = text_folder(tmp_path, transformers.WhisperModel(config))
+    with pytest.raises(SourceError, match="HS-SOURCE-007"):
+        shelf.open_source(str(folder))
+
+
+def test_weights_that_the_network_lacks_are_listed(tmp_path):
+    folder = bert(tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    tensors.pop("encoder.layer.1.output.dense.weight")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SourceError, match=r"HS-SOURCE-004.*encoder\.layer\.1\.output\.dense\.weight"):
+        shelf.open_source(str(folder))
+
+
+def test_torchvision_without_a_network(monkeypatch, tmp_path):
+    from urllib.error import URLError
+
+    def refuse(*args, **options):
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    with pytest.raises(SourceError, match=r"HS-SOURCE-003.*no route to host") as error:
+        shelf.open_source("torchvision:squeezenet1_1")
+    assert "\n" not in str(error.value)
+
+
+def test_torchvision_with_a_network(monkeypatch):
+    whole = torchvision.build("resnet18")
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *a, **b: whole.state_dict())
+    source = shelf.open_source("torchvision:resnet18")
+    x = source.example()
+    with torch.no_grad():
+        assert torch.equal(whole.fc(source.forward(x).pooled), whole(x.inputs["pixel_values"]))
+    assert source.reader.crop == (224, 224) and source.reader.resize == 256
+
+
 def test_remote_code_never_runs_unasked(tmp_path):
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "made_up", "auto_map": {"AutoConfig": "c.C", "AutoModel": "c.M"}})

@@ -145,6 +145,7 @@ def open_model(place: str, *, trust_remote_code: str | None = None, card: Json |
         network = _part(model, settings)
         reader = _reader(place, network.config if hasattr(network, "config") else model.config, network, trust)
     source = HF(Card(known.get("name", place), _modality(reader), "", 0, 0, "", "", ""), network, reader, settings)
+    _check_runs(source, place)
     _without_pooler(source)
     prefix = f"{settings['part']}." if settings["part"] else ""
     own = {prefix + name for name in network.state_dict()}
@@ -274,6 +275,18 @@ def _image_reader(processor: Json) -> ImageReader:
     )
 
 
+def _check_runs(source: HF, place: str) -> None:
+    try:
+        with torch.no_grad():
+            source.forward(source.example())
+    except (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
+        raise SourceError(
+            "HS-SOURCE-007",
+            f"{place} cannot be run on {source.card.modality}: {weights.told(error)}.",
+            "Choose a model that reads text or images.",
+        ) from error
+
+
 def _without_pooler(source: HF) -> None:
     """Drop a pooler that the features do not pass through."""
     network: Any = source.network
@@ -382,7 +395,7 @@ def _told(place: str) -> Iterator[None]:
     except SafetensorError as error:
         raise SourceError("HS-SOURCE-008", f"the weights of {place} are damaged ({error}).") from error
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
-        first = " ".join(str(error).split())[:200]
+        first = f"{weights.told(error)}."
         if local:
             raise SourceError("HS-SOURCE-007", f"{place} cannot be opened as a transformers model: {first}") from error
         raise SourceError(

@@ -114,10 +114,9 @@ def open_model(model: str) -> Timm:
     try:
         network = timm.create_model(model, pretrained=True, num_classes=0)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
         raise SourceError(
             "HS-SOURCE-003",
-            f"the weights of timm:{model} cannot be fetched: {reason}.",
+            f"the weights of timm:{model} cannot be fetched: {weights.told(error)}.",
             "They come from the Hugging Face hub; connect, or choose a source of the shelf.",
         ) from error
     config = _config(network)

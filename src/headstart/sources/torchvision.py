@@ -146,10 +146,9 @@ def open_model(model: str) -> Torchvision:
     try:
         tensors = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
-        reason = " ".join(str(error).split())[:160]
         raise SourceError(
             "HS-SOURCE-003",
-            f"the weights of torchvision:{model} cannot be fetched: {reason}.",
+            f"the weights of torchvision:{model} cannot be fetched: {weights.told(error)}.",
             "They come from torchvision's own server; connect, or choose a source of the shelf.",
         ) from error
     card = {

@@ -119,7 +119,7 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         return dict(load_file(path))
     except (OSError, SafetensorError, ValueError) as error:
         raise SourceError(
-            "HS-SOURCE-008", f"{path} cannot be read: {_line(error)}", "Fetch the source again."
+            "HS-SOURCE-008", f"{path} cannot be read: {told(error)}.", "Fetch the source again."
         ) from error
 
 
@@ -171,5 +171,7 @@ def _some(keys: list[str], most: int = 8) -> str:
     return ", ".join(keys[:most]) + (f", and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+def told(error: BaseException, most: int = 160) -> str:
+    """What an error of a library says, in one line: its first sentence."""
+    words = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+    return (words if len(words) <= most else words[:most].rsplit(" ", 1)[0] + " ...") or type(error).__name__
