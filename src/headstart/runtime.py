@@ -206,10 +206,15 @@ class Extractor:
 
     def _place(self, cache: bool) -> Path:
         if not cache:
+            import shutil
             import tempfile
+            import weakref
 
-            self._temporary = tempfile.TemporaryDirectory(prefix="headstart-")
-            return Path(self._temporary.name)
+            folder = tempfile.mkdtemp(prefix="headstart-")
+            self._temporary = weakref.finalize(
+                self, shutil.rmtree, folder, ignore_errors=True
+            )  # goes with the extractor
+            return Path(folder)
         return cache_home() / "features" / f"{self.source.card.name.replace('/', '-')}-{key(self._facts())}"
 
     def _store(self, output: str) -> Store:
