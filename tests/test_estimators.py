@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from headstart import estimators
 from headstart.errors import MethodError, UsageError
 from headstart.estimators import TransferClassifier, TransferRegressor
-from tests.conformance.examples import texts, tiny_bert, tiny_torchvision
+from tests.conformance.examples import texts, tiny_bert, tiny_timm
 
 
 @parametrize_with_checks([TransferClassifier(), TransferRegressor()])
@@ -139,7 +139,7 @@ def pictures(count=16):
 
 
 def test_images_as_array_list_pil_and_paths_predict_the_same(tmp_path):
-    source = tiny_torchvision(tmp_path)
+    source = tiny_timm(tmp_path)
     images, labels = pictures()
     paths = []
     for number, image in enumerate(images):
@@ -155,7 +155,7 @@ def test_images_as_array_list_pil_and_paths_predict_the_same(tmp_path):
 def test_images_of_another_type_are_refused(tmp_path):
     images, labels = pictures(4)
     with pytest.raises(UsageError, match="uint8"):
-        TransferClassifier(tiny_torchvision(tmp_path)).fit(images / 255.0, labels)
+        TransferClassifier(tiny_timm(tmp_path)).fit(images / 255.0, labels)
 
 
 @pytest.mark.parametrize(
