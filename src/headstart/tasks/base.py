@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from headstart import catalog
 from headstart.datasets.base import Column, Dataset
+from headstart.errors import DataError, HeadstartError, TaskError, raise_all
 from headstart.types import Json, Outputs, Prediction
 
 Targets: TypeAlias = Any
@@ -123,3 +125,85 @@ class Task(ABC):
     @abstractmethod
     def decode(self, output: Outputs) -> Prediction:
         """Outputs to predictions in the user's own labels."""
+
+
+# --- which task a dataset asks for ---------------------------------------------------------------------------------
+
+ORDER = ("token_labels", "multilabel", "classification", "regression")
+"""Own tasks from the most to the least specific; plugins are asked after them."""
+
+
+def infer_task(dataset: Dataset, name: str | None = None) -> Task:
+    """The task of the target column, learned on these rows; ``name`` overrides what the column suggests.
+
+    Raises TaskError HS-TASK-001 for an unknown name and HS-TASK-002 where the task does not fit the column, DataError
+    HS-DATA-003 without a target column, HS-DATA-012 for fewer than 2 rows, and what `Task.learn` raises.
+    """
+    values = dataset.targets()
+    column = dataset.target
+    assert column is not None
+    if name is not None:
+        task: type[Task] = catalog.find("tasks", name)
+        if not task.matches(column, values) and not _learnable(task, column, values):
+            others = [other for other in _ordered() if catalog.find("tasks", other).matches(column, values)]
+            fitting = " or ".join(others) if others else "none of the tasks"
+            raise TaskError(
+                "HS-TASK-002",
+                f"{where(dataset)}: the task {name} does not fit the column, which holds {column.kind}; "
+                f"expected {fitting}.",
+                f"Leave --task out, or choose {fitting}." if others else "Name another column with --target.",
+            )
+        return task.learn(dataset)
+    raise_all(too_few(dataset, values))
+    for other in _ordered():
+        task = catalog.find("tasks", other)
+        if task.matches(column, values):
+            return task.learn(dataset)
+    raise TaskError(
+        "HS-TASK-002",
+        f"{where(dataset)}: no task fits a column of {column.kind}.",
+        "Name another column with --target, or say which task it is with --task.",
+    )
+
+
+def _ordered() -> list[str]:
+    known = catalog.names("tasks")
+    return [name for name in ORDER if name in known] + [name for name in known if name not in ORDER]
+
+
+def _learnable(task: type[Task], column: Column, values: Sequence[Any]) -> bool:
+    """A named task may also read numbers as classes, and whole-number categories as numbers."""
+    numbers = all(not isinstance(value, str) for value in values)
+    return (task.name == "classification" and column.kind == "number") or (
+        task.name == "regression" and column.kind == "category" and numbers
+    )
+
+
+def where(dataset: Dataset, row: int | None = None) -> str:
+    """The place a message speaks of: file, column and row as a person counts it."""
+    column = dataset.target.name if dataset.target is not None else ""
+    place = f'{dataset.origin or "the data"}, column "{column}"'
+    return place if row is None else f"{place}, row {dataset.numbers[row]}"
+
+
+def too_few(dataset: Dataset, values: Sequence[Any]) -> list[HeadstartError]:
+    """The problem HS-DATA-012 where there are fewer than 2 rows, else nothing."""
+    if len(values) >= 2:
+        return []
+    return [
+        DataError(
+            "HS-DATA-012",
+            f"{where(dataset)}: {len(values)} labelled row{'s' if len(values) != 1 else ''}; expected 2 or more.",
+            "Add labelled rows.",
+        )
+    ]
+
+
+def missing(value: Any) -> bool:
+    """Whether a target cell is empty: None or NaN."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as the Python value it stands for; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
