@@ -277,7 +277,7 @@ class TransferRegressor(RegressorMixin, _Transfer):  # type: ignore[misc]
         """Fit on N inputs and N numbers."""
         self.kind_ = kind_of(X)
         if self.kind_ == "numeric":
-            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], y_numeric=True)
+            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], y_numeric=True, ensure_min_samples=2)
         else:
             check_consistent_length(X, y)
             y = column_or_1d(y, warn=True)
