@@ -1,4 +1,4 @@
-"""The command line: flags, answers, JSON, progress, predictions as CSV, exit codes. Real fits are in test_real_run."""
+"""The command line: flags, answers, JSON, progress, predictions as CSV, exit codes."""
 
 from __future__ import annotations
 
@@ -240,6 +240,36 @@ def test_images_of_a_folder_get_a_path_column(tmp_path):
     stream = io.StringIO()
     export.write_csv(stream, folder, Prediction([3.5]))
     assert stream.getvalue() == "path,prediction\na/1.png,3.5\n"
+
+
+def test_a_saved_run_predicts_and_evaluates_a_file_with_a_broken_row(tmp_path, monkeypatch, capsys):
+    from headstart import artefact, catalog
+    from headstart.methods.base import Problem
+    from headstart.runtime import Extractor
+    from tests.conformance.examples import texts, tiny_bert
+    from tests.report.records import positive
+
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    dataset, source = texts(), tiny_bert(tmp_path)
+    task = catalog.find("tasks", "classification").learn(dataset)
+    fitted = catalog.find("methods", "probe")().fit(Problem(dataset, None, task, source, Extractor(source)))
+    artefact.save(artefact.Artefact(fitted, positive(), dataset.columns, tmp_path / "run"))
+    lines = [
+        f"{number},{text},{label}" for number, (text, label) in enumerate(zip(dataset.samples(), dataset.targets()))
+    ]
+    new = tmp_path / "new.csv"
+    new.write_text("\n".join(["number,input,target", *lines[:5], "5,,no", *lines[6:]]) + "\n")
+    out = tmp_path / "out.csv"
+    assert cli.main(["predict", str(tmp_path / "run"), str(new), "-o", str(out), "--quiet"]) == 0
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert list(rows[0]) == ["number", "input", "target", "prediction", "probability_no", "probability_yes"]
+    assert [int(row["number"]) for row in rows] == [*range(5), *range(6, 24)]
+    assert [row["prediction"] for row in rows] == [row["target"] for row in rows]
+    assert "6" in (tmp_path / "out.rejected.csv").read_text()
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path / "run"), str(new), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["rows"], answer["rejected"], answer["metrics"]["accuracy"]) == (23, 1, 1.0)
 
 
 def test_evaluate_prints_every_metric(run, capsys):
