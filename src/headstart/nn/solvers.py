@@ -97,14 +97,24 @@ def rotate(X: Any) -> Rotated:
         values, axes = linalg.eigh(np.asarray(Z.T @ Z, dtype=np.float64))
         keep = values > max(values[-1], 0) * 1e-10 + 1e-300
         return Rotated(Z @ axes[:, keep].astype(Z.dtype), values[keep], mean, axes=axes[:, keep])
-    gram = X @ X.T
-    gram = np.asarray(gram.toarray() if sparse.issparse(gram) else gram, dtype=np.float64)
+    gram = _gram(X)
     gram = gram - gram.mean(axis=0) - gram.mean(axis=1)[:, None] + gram.mean()
-    values, vectors = linalg.eigh(gram, overwrite_a=True)
+    values, vectors = linalg.eigh(gram, overwrite_a=True, driver="evd")
     keep = values > max(values[-1], 0) * 1e-7 + 1e-300
     values, vectors = values[keep], vectors[:, keep]
     Z = (vectors * np.sqrt(values)).astype(X.dtype if X.dtype.kind == "f" else np.float64)
     return Rotated(Z, values, mean, dual=vectors / np.sqrt(values), X=X)
+
+
+def _gram(X: Any) -> Array:
+    """X X' in float64 [n,n]; of sparse X the columns that most rows share go through a dense product."""
+    from scipy import sparse
+
+    if not sparse.issparse(X):
+        return np.asarray(X @ X.T, dtype=np.float64)
+    common = np.bincount(X.indices, minlength=X.shape[1]) > 0.05 * X.shape[0]
+    dense, rest = X[:, common].toarray(), X[:, ~common]
+    return np.asarray(np.asarray(dense @ dense.T, dtype=np.float64) + (rest @ rest.T).toarray())
 
 
 def multinomial(X: Any, y: Array, classes: int, strength: float, start: Start = None) -> tuple[Array, Array]:
