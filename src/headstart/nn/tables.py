@@ -1,0 +1,140 @@
+"""Table rows as numbers: codes for boosted trees, one-hot and standardised columns for a linear model."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from headstart.datasets.base import Column, Dataset
+from headstart.errors import DataError
+from headstart.nn.featurizers import Featurizer
+from headstart.types import Json
+
+Array: TypeAlias = np.ndarray
+
+MOST_LEVELS = 255
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one input column becomes numbers. levels: known categories by frequency. width: of an array column."""
+
+    name: str
+    kind: str
+    levels: tuple[str, ...] = ()
+    width: int = 1
+
+
+class TableFeatures(Featurizer):
+    """Plans of the input columns; mean and spread [D] of the one-hot matrix in training."""
+
+    kind = "table"
+
+    def __init__(self, plans: list[Plan], mean: Array, spread: Array) -> None:
+        self.plans, self.mean, self.spread = plans, np.asarray(mean), np.asarray(spread)
+
+    @classmethod
+    def fit(cls, train: Dataset) -> TableFeatures:
+        """Categories, means and spreads of the training rows."""
+        features = cls([_plan(train, column) for column in train.inputs], np.zeros(0), np.zeros(0))
+        wide = features._wide(train)
+        with np.errstate(invalid="ignore"):
+            known = np.isfinite(wide)
+            count = np.maximum(known.sum(axis=0), 1)
+            mean = np.where(known, wide, 0).sum(axis=0) / count
+            spread = np.sqrt((np.where(known, wide - mean, 0) ** 2).sum(axis=0) / count)
+        features.mean, features.spread = mean, np.where(spread > 1e-9 * np.maximum(np.abs(mean), 1e-6), spread, 1.0)
+        return features
+
+    def codes(self, dataset: Dataset) -> Array:
+        """For trees, float64 [N,D]: numbers as they are, categories as codes; NaN for missing and unseen."""
+        return np.hstack([_codes(plan, dataset) for plan in self.plans])
+
+    @property
+    def categorical(self) -> list[int]:
+        """The columns of `codes` that hold categories."""
+        starts = np.cumsum([0, *(_code_width(plan) for plan in self.plans)])
+        return [int(start) for start, plan in zip(starts, self.plans) if plan.kind == "category"]
+
+    def transform(self, dataset: Dataset) -> Any:
+        """For linear models, float32 [N,D]: standardised, clipped to 8 deviations; missing numbers become the mean."""
+        standard = (self._wide(dataset) - self.mean) / self.spread
+        return np.clip(np.nan_to_num(standard, nan=0.0, posinf=8.0, neginf=-8.0), -8, 8).astype(np.float32)
+
+    def _wide(self, dataset: Dataset) -> Array:
+        """One-hot categories, numbers, and an indicator of missing numbers. [N,D]."""
+        blocks = []
+        for plan in self.plans:
+            block = _codes(plan, dataset)
+            if plan.kind == "category":
+                blocks.append((block == np.arange(len(plan.levels))).astype(np.float64))
+            else:
+                blocks += [block, np.isnan(block).any(axis=1, keepdims=True).astype(np.float64)]
+        return np.hstack(blocks)
+
+    def state(self) -> tuple[Json, dict[str, Array]]:
+        """The plans as JSON, mean and spread as arrays."""
+        return {"plans": [vars(plan) for plan in self.plans]}, {"mean": self.mean, "spread": self.spread}
+
+    @classmethod
+    def restore(cls, data: Json, arrays: dict[str, Array]) -> TableFeatures:
+        """The featurizer that gave this `state`."""
+        plans = [Plan(plan["name"], plan["kind"], tuple(plan["levels"]), plan["width"]) for plan in data["plans"]]
+        return cls(plans, arrays["mean"], arrays["spread"])
+
+
+def _plan(train: Dataset, column: Column) -> Plan:
+    if column.kind in ("number", "datetime"):
+        return Plan(column.name, column.kind)
+    values = train.values(column.name)
+    if column.kind == "array":
+        return Plan(column.name, "array", width=max((len(value) for value in values if value is not None), default=1))
+    counts = Counter(_text(value) for value in values if value is not None)
+    return Plan(column.name, "category", tuple(name for name, _ in counts.most_common(MOST_LEVELS)))
+
+
+def _code_width(plan: Plan) -> int:
+    return plan.width if plan.kind == "array" else 4 if plan.kind == "datetime" else 1
+
+
+def _codes(plan: Plan, dataset: Dataset) -> Array:
+    """One column as [N,width] float64, NaN where unknown."""
+    values = dataset.values(plan.name)
+    if plan.kind == "category":
+        index = {name: code for code, name in enumerate(plan.levels)}
+        return np.asarray([index.get(_text(v), math.nan) if v is not None else math.nan for v in values])[:, None]
+    if plan.kind == "datetime":
+        return np.asarray([_moments(value) for value in values], dtype=np.float64).reshape(len(values), 4)
+    if plan.kind == "array":
+        block = np.full((len(values), plan.width), math.nan)
+        for row, value in enumerate(values):
+            if value is not None and len(value) != plan.width:
+                raise DataError(
+                    "HS-DATA-020",
+                    f'{dataset.origin or "the data"}, column "{plan.name}", row {dataset.numbers[row]}: the vector has '
+                    f"{len(value)} numbers; expected {plan.width}.",
+                    "Give vectors of one length.",
+                )
+            if value is not None:
+                block[row] = np.asarray(value, dtype=np.float64)
+        return block
+    return np.asarray([math.nan if value is None else float(value) for value in values], dtype=np.float64)[:, None]
+
+
+def _moments(value: Any) -> list[float]:
+    """Days since 1970, month, weekday, hour."""
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        value = datetime.datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime.datetime) or value != value:  # missing, or pandas' NaT
+        return [math.nan] * 4
+    days = value.toordinal() - 719_163 + value.hour / 24
+    return [days, float(value.month), float(value.weekday()), float(value.hour)]
+
+
+def _text(value: Any) -> str:
+    return " ".join(sorted(map(str, value))) if isinstance(value, list | tuple) else str(value)
