@@ -102,7 +102,7 @@ def _form(task: Task, y: Any) -> str:
 def _columns(y: Any, form: str) -> list[Array]:
     """One target vector for each model."""
     y = np.asarray(y)
-    return [y[:, column] for column in range(y.shape[1])] if form in ("labels", "value") else [y]
+    return [np.ascontiguousarray(y[:, column]) for column in range(y.shape[1])] if form in ("labels", "value") else [y]
 
 
 def _shaped(raw: Array, form: str) -> Array:

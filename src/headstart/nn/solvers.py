@@ -138,18 +138,19 @@ def multinomial(X: Any, y: Array, classes: int, strength: float, start: Start = 
         counts = np.bincount(y, minlength=len(present))
         rows = np.arange(len(y))
 
-        def losses(logits: Array) -> tuple[float, Array]:
+        def losses(logits: Array) -> tuple[float, Array, Array]:
             logits -= logits.max(axis=1, keepdims=True)
-            residual = np.exp(logits)
-            total = residual.sum(axis=1, keepdims=True)
+            chances = np.exp(logits)
+            total = chances.sum(axis=1, keepdims=True)
             value = float(np.log(total).sum() - logits[rows, y].sum())
-            residual /= total
+            chances /= total
+            residual = chances.copy()
             residual[rows, y] -= 1
-            return value, residual
+            return value, residual, chances
 
         share = counts / counts.sum()
         default = np.log(share) - np.log(share).mean()
-        weight[present], bias[present] = _minimise(basis, losses, share * (1 - share), default, strength, begin)
+        weight[present], bias[present] = _minimise(basis, losses, default, strength, begin)
         bias[present] -= bias[present].mean()
     absent = np.setdiff1d(np.arange(classes), present)
     bias[absent] = bias[present].min(initial=0.0) - 10.0
@@ -201,53 +202,58 @@ def _sparse_ridge(X: Any, y: Array, strength: float) -> tuple[Array, Array]:
 
 
 def _binomial(basis: Rotated, y: Array, strength: float, start: Start) -> tuple[Array, Array]:
-    def losses(logits: Array) -> tuple[float, Array]:
-        value = float(np.logaddexp(0, logits).sum() - (y * logits).sum())
-        return value, _sigmoid(logits) - y
-
-    share = y.mean(axis=0)
-    return _minimise(basis, losses, share * (1 - share), np.log(share / (1 - share)), strength, start)
-
-
-def _sigmoid(logits: Array) -> Array:
     from scipy.special import expit
 
-    return np.asarray(expit(logits))
+    def losses(logits: Array) -> tuple[float, Array, Array]:
+        value = float(np.logaddexp(0, logits).sum() - (y * logits).sum())
+        chances = np.asarray(expit(logits))
+        return value, chances - y, chances
+
+    share = y.mean(axis=0)
+    return _minimise(basis, losses, np.log(share / (1 - share)), strength, start)
 
 
 def _minimise(
     basis: Rotated,
-    losses: Callable[[Array], tuple[float, Array]],
-    variance: Array,
+    losses: Callable[[Array], tuple[float, Array, Array]],
     default: Array,
     strength: float,
     start: Start,
 ) -> tuple[Array, Array]:
-    """L-BFGS on strength * losses(Z V' + b) + |V|²/2, each axis scaled by its curvature. variance, default: [C]."""
+    """L-BFGS on strength * losses(Z V' + b) + |V|²/2, each axis scaled by its curvature at the start.
+
+    losses: logits [n,C] -> (their sum, slopes [n,C], probabilities [n,C]). default: the bias [C] without a start.
+    """
     from scipy.optimize import minimize
 
     Z = basis.Z
     n, width = Z.shape
     outputs = len(default)
-    scale = 1 / np.sqrt(1 + strength * np.outer(variance, basis.curvature))  # [C,r]
-    offset = 1 / np.sqrt(strength * n * np.maximum(variance, 1e-6))  # [C]
     dtype = Z.dtype
+
+    def logits_of(weight: Array, bias: Array) -> Array:
+        return np.asarray(np.asarray(Z @ weight.T.astype(dtype), dtype=np.float64) + bias)
+
+    weight, bias = (np.zeros((outputs, width)), default) if start is None else start
+    chances = losses(logits_of(weight, bias))[2]
+    variance = np.maximum((chances * (1 - chances)).mean(axis=0), 1e-6)  # [C]
+    scale = 1 / np.sqrt(1 + strength * np.outer(variance, basis.curvature))  # [C,r]
+    offset = 1 / np.sqrt(strength * n * variance)  # [C]
 
     def objective(flat: Array) -> tuple[float, Array]:
         weight = flat[: outputs * width].reshape(outputs, width) * scale
         bias = flat[outputs * width :] * offset
-        logits = np.asarray(Z @ weight.T.astype(dtype), dtype=np.float64) + bias
-        value, residual = losses(logits)
+        value, residual, _ = losses(logits_of(weight, bias))
         slope = np.asarray(Z.T @ residual.astype(dtype), dtype=np.float64).T
         gradient = np.concatenate(
             [((strength * slope + weight) * scale).ravel(), strength * residual.sum(axis=0) * offset]
         )
         return strength * value + 0.5 * float(np.einsum("cd,cd->", weight, weight)), gradient
 
-    weight, bias = (np.zeros((outputs, width)), default) if start is None else start
     begin = np.concatenate([(weight / scale).ravel(), bias / offset])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         options = {"maxiter": 500, "maxfun": 700, "maxcor": 12, "gtol": 1e-4, "ftol": 1e-7}
         found = minimize(objective, begin, jac=True, method="L-BFGS-B", options=options).x
-    return found[: outputs * width].reshape(outputs, width) * scale, found[outputs * width :] * offset
+    best = np.asarray(found, dtype=np.float64)
+    return best[: outputs * width].reshape(outputs, width) * scale, best[outputs * width :] * offset
