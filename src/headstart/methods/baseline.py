@@ -5,8 +5,9 @@ colours and oriented gradients, linear. Tables and vectors: gradient boosting or
 standardised columns, whichever cross-validates better. The strength of every linear model, and the size and number of
 the trees, are chosen by cross-validation on the training rows.
 
-Measured: 2 000 clothing reviews to 6 departments, one thread: MEASURED; on the 8 x 8 UCI digits, 1 200
-for training: DIGITS.
+Measured, one thread: 2 000 clothing reviews to 6 departments, fitted in 6.4 s with cross-validation
+(500 in 0.3 s with the strength given), accuracy 0.795 on 3 000 others; UCI digits as images, 1 200 for training: 0.993 on 597 others, where
+logistic regression on the 64 pixels reaches 0.948.
 """
 
 from __future__ import annotations
@@ -147,11 +148,14 @@ class BaselineFitted(Fitted):
             fitted = cls(method, task, features, tensors["weight"], tensors["bias"])
         except KeyError as error:
             raise _misfit(folder, f"missing {error}") from error
+        except ValueError as error:
+            raise _misfit(folder, str(error)) from error
         wanted = {"weight", "bias", *(f"features.{name}" for name in features.state()[1])}
         if unexpected := sorted(set(tensors) - wanted):
             raise _misfit(folder, f"unexpected {unexpected}")
-        if fitted.weight.shape[:1] != (task.width,) or fitted.bias.shape != (task.width,):
-            raise _misfit(folder, f"misshapen weight {list(fitted.weight.shape)} for {task.width} outputs")
+        shape = (task.width, features.width)
+        if fitted.weight.shape != shape or fitted.bias.shape != shape[:1]:
+            raise _misfit(folder, f"misshapen weight {list(fitted.weight.shape)} instead of {list(shape)}")
         if facts["trees"] is not None:
             trees = facts["trees"]
             fitted.trees = Boosted(**{**trees, "texts": tuple(trees["texts"]), "constants": tuple(trees["constants"])})

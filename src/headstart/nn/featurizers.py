@@ -23,6 +23,9 @@ from headstart.types import Json
 Array: TypeAlias = np.ndarray
 
 WORD = r"(?u)\b\w+\b"
+IMAGE_BLOCKS = (16 * 16 * 3, 4 * 4 * 4, 5 * 5 * 2 * 2 * 9)
+"""Columns of pixels, colours and oriented gradients."""
+
 MOST_WORDS, MOST_PIECES = 50_000, 100_000
 
 
@@ -40,6 +43,11 @@ class Featurizer(ABC):
     def transform(self, dataset: Dataset) -> Any:
         """The features [n,D] of rows (of words, for token labels), float32, dense or CSR."""
 
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """D, the columns that `transform` gives."""
+
     @abstractmethod
     def state(self) -> tuple[Json, dict[str, Array]]:
         """What `restore` needs: JSON values and arrays."""
@@ -47,7 +55,7 @@ class Featurizer(ABC):
     @classmethod
     @abstractmethod
     def restore(cls, data: Json, arrays: dict[str, Array]) -> Featurizer:
-        """The featurizer that gave this `state`."""
+        """The featurizer that gave this `state`. Raises KeyError or ValueError for missing or misshapen ones."""
 
 
 class TextFeatures(Featurizer):
@@ -58,6 +66,8 @@ class TextFeatures(Featurizer):
     def __init__(self, vocabularies: Sequence[Sequence[str]], weights: Sequence[Array]) -> None:
         self.vocabularies = [list(vocabulary) for vocabulary in vocabularies]
         self.weights = [np.asarray(weight, dtype=np.float32) for weight in weights]
+        if [len(vocabulary) for vocabulary in self.vocabularies] != [weight.size for weight in self.weights]:
+            raise ValueError("misshapen idf")
 
     @classmethod
     def fit(cls, train: Dataset) -> TextFeatures:
@@ -99,6 +109,11 @@ class TextFeatures(Featurizer):
         if not blocks:
             return sparse.csr_matrix((len(texts), 1), dtype=np.float32)
         return sparse.hstack(blocks).tocsr()
+
+    @property
+    def width(self) -> int:
+        """D, the columns that `transform` gives."""
+        return max(1, sum(map(len, self.vocabularies)))
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         """The vocabularies as JSON, the weights as arrays."""
@@ -142,6 +157,11 @@ class WordFeatures(Featurizer):
         values = np.ones(len(columns), dtype=np.float32)
         return sparse.csr_matrix((values, columns, ends), shape=(len(ends) - 1, max(len(self.vocabulary), 1)))
 
+    @property
+    def width(self) -> int:
+        """D, the columns that `transform` gives."""
+        return max(1, len(self.vocabulary))
+
     def state(self) -> tuple[Json, dict[str, Array]]:
         """The vocabulary."""
         return {"vocabulary": self.vocabulary}, {}
@@ -159,6 +179,8 @@ class ImageFeatures(Featurizer):
 
     def __init__(self, norms: Array) -> None:
         self.norms = np.asarray(norms, dtype=np.float32)
+        if self.norms.shape != (len(IMAGE_BLOCKS),):
+            raise ValueError("misshapen norms")
 
     @classmethod
     def fit(cls, train: Dataset) -> ImageFeatures:
@@ -179,6 +201,11 @@ class ImageFeatures(Featurizer):
 
     def _join(self, blocks: list[Array]) -> Array:
         return np.hstack([block / norm for block, norm in zip(blocks, self.norms)]).astype(np.float32)
+
+    @property
+    def width(self) -> int:
+        """D, the columns that `transform` gives."""
+        return sum(IMAGE_BLOCKS)
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         """The norms."""

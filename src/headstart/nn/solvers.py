@@ -3,9 +3,10 @@
 Objective, as in scikit-learn: strength * sum_i loss(x_i W' + b, y_i) + |W|²/2 with a free intercept b. The optimum is
 scikit-learn's; the way there is shorter. `rotate` centres X and turns it to its principal axes once (for D > n through
 the Gram matrix X X', so that n numbers stand for D), and L-BFGS runs with each axis scaled by 1/sqrt(curvature), which
-takes 5 to 20 steps where the plain problem takes 100. The same rotation serves every fold and strength of a path.
+takes a third of the steps of the plain problem. The same rotation serves every fold and strength of a path.
 
-Measured, one thread, n = 2 000, D = 384, 6 classes: 0.10 s with the rotation (scikit-learn's lbfgs: 0.35 s).
+Measured, one thread, n = 2 000, D = 384, 6 classes, strength 10: 0.08 s, of which the rotation is 0.02 s;
+scikit-learn's lbfgs: 0.24 s.
 """
 
 from __future__ import annotations

@@ -77,6 +77,11 @@ class TableFeatures(Featurizer):
                 blocks += [block, np.isnan(block).any(axis=1, keepdims=True).astype(np.float64)]
         return np.hstack(blocks)
 
+    @property
+    def width(self) -> int:
+        """D, the columns that `transform` gives."""
+        return sum(_wide_width(plan) for plan in self.plans)
+
     def state(self) -> tuple[Json, dict[str, Array]]:
         """The plans as JSON, mean and spread as arrays."""
         return {"plans": [vars(plan) for plan in self.plans]}, {"mean": self.mean, "spread": self.spread}
@@ -85,7 +90,10 @@ class TableFeatures(Featurizer):
     def restore(cls, data: Json, arrays: dict[str, Array]) -> TableFeatures:
         """The featurizer that gave this `state`."""
         plans = [Plan(plan["name"], plan["kind"], tuple(plan["levels"]), plan["width"]) for plan in data["plans"]]
-        return cls(plans, arrays["mean"], arrays["spread"])
+        features = cls(plans, arrays["mean"], arrays["spread"])
+        if features.mean.shape != (features.width,) or features.spread.shape != (features.width,):
+            raise ValueError("misshapen mean or spread")
+        return features
 
 
 def _plan(train: Dataset, column: Column) -> Plan:
@@ -100,6 +108,10 @@ def _plan(train: Dataset, column: Column) -> Plan:
 
 def _code_width(plan: Plan) -> int:
     return plan.width if plan.kind == "array" else 4 if plan.kind == "datetime" else 1
+
+
+def _wide_width(plan: Plan) -> int:
+    return len(plan.levels) if plan.kind == "category" else _code_width(plan) + 1
 
 
 def _codes(plan: Plan, dataset: Dataset) -> Array:

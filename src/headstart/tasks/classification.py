@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from headstart.datasets.base import Column, Dataset
-from headstart.errors import DataError, TaskError, did_you_mean, raise_all
+from headstart.errors import DataError, HeadstartError, TaskError, did_you_mean, raise_all
 from headstart.nn.solvers import multinomial
 from headstart.tasks.base import Array, Targets, Task, missing, plain, too_few, where
 from headstart.types import Json, Outputs, Prediction
 
-MOST_INTEGER_CLASSES = 50
+MOST_LISTED = 10
 
 
 class Classification(Task):
@@ -34,12 +34,8 @@ class Classification(Task):
 
     @classmethod
     def matches(cls, column: Column, values: Sequence[Any]) -> bool:
-        """A category, or a number or text that is really one (whole numbers of at most 50 values)."""
-        if column.kind in ("category", "text"):
-            return True
-        known = {plain(value) for value in values if not missing(value)}
-        whole = all(isinstance(value, int | bool) or float(value).is_integer() for value in known)
-        return column.kind == "number" and whole and 0 < len(known) <= MOST_INTEGER_CLASSES
+        """A column of categories or of text; numbers only where the task is named."""
+        return column.kind in ("category", "text")
 
     @classmethod
     def learn(cls, dataset: Dataset) -> Classification:
@@ -192,13 +188,23 @@ def _mixed(dataset: Dataset) -> DataError:
     )
 
 
-def _lonely(dataset: Dataset, labels: list[Any]) -> list[DataError]:
+def _lonely(dataset: Dataset, labels: list[Any]) -> list[HeadstartError]:
+    """One problem for each class with one row, or one for all of them where they are many."""
     values = [plain(value) for value in dataset.targets()]
+    if len(labels) > MOST_LISTED:
+        return [
+            DataError(
+                "HS-DATA-007",
+                f"{where(dataset, values.index(labels[0]))}: the class {labels[0]!r} and {len(labels) - 1} others have "
+                "one row; expected two or more in each class.",
+                "Name another column with --target, choose --task regression for numbers, or merge rare classes.",
+            )
+        ]
     return [
         DataError(
             "HS-DATA-007",
             f"{where(dataset, values.index(label))}: the class {label!r} has one row; expected two or more.",
             f"Add rows of {label!r}, merge it with another class, or remove the row.",
         )
-        for label in labels[:10]
+        for label in labels
     ]

@@ -56,7 +56,7 @@ class Multilabel(Task):
                     ),
                 ]
             )
-        if not any(0 < count < len(rows) for count in counts.values()):
+        if len(rows) > 1 and not any(0 < count < len(rows) for count in counts.values()):
             problems.append(
                 DataError(
                     "HS-DATA-006",

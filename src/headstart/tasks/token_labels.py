@@ -6,6 +6,7 @@ Outputs are a list of N logit arrays [T_i,C]; where a row is shorter than its ta
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -131,10 +132,12 @@ class TokenLabels(Task):
 
         found = self._tags(output, [len(row) for row in target])
         result = np.zeros((len(target), 3))
-        for i, (row, tags) in enumerate(zip(target, found)):
-            truth = set(get_entities([self._classes[t] for t in row]))
-            guess = set(get_entities(tags))
-            result[i] = len(truth & guess), len(guess), len(truth)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # seqeval warns of every tag without a prefix
+            for i, (row, tags) in enumerate(zip(target, found)):
+                truth = set(get_entities([self._classes[t] for t in row]))
+                guess = set(get_entities(tags))
+                result[i] = len(truth & guess), len(guess), len(truth)
         return result
 
     def combine(self, sums: Array) -> Array:

@@ -1,0 +1,66 @@
+"""Boosted trees through the Task contract."""
+
+import numpy as np
+import pytest
+
+from headstart.nn.boosting import fit_boosting
+from headstart.tasks.classification import Classification
+from headstart.tasks.multilabel import Multilabel
+from headstart.tasks.regression import Regression
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(240, 4))
+    X[:, 3] = rng.integers(0, 5, 240)
+    X[::7, 1] = np.nan
+    checker = (X[:, 0] > 0).astype(int) ^ np.isin(X[:, 3], [1, 4]).astype(int)  # no linear model can tell
+    return X, checker
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_interactions_and_categories(data, classes):
+    X, y = data
+    y = y + (classes == 3) * (X[:, 2] > 1)
+    task = Classification(list(range(classes)))
+    model, outputs = fit_boosting(task, X, y, categorical=[3])
+    assert outputs.shape == (240, classes) and task.score(outputs, y) > 0.85
+    assert model.outputs(X).shape == (240, classes) and task.score(model.outputs(X), y) > 0.95
+    new = X[:3].copy()
+    new[:, 3] = [np.nan, 99, 2]
+    assert np.isfinite(model.outputs(new)).all()
+
+
+def test_regression_and_labels(data):
+    X, y = data
+    model, outputs = fit_boosting(Regression(0, 1), X, (y - 0.5)[:, None], categorical=[3])
+    assert outputs.shape == (240, 1) and Regression(0, 1).score(outputs, (y - 0.5)[:, None]) > 0.5
+    labels = np.column_stack([y, np.ones(240), 1 - y]).astype(np.float32)
+    task = Multilabel(["a", "always", "b"])
+    model, outputs = fit_boosting(task, X, labels, categorical=[3])
+    assert model.texts[1] == "" and (model.outputs(X)[:, 1] > 5).all() and task.score(outputs, labels) > 0.9
+
+
+def test_deterministic_and_tiny(data):
+    X, y = data
+    task = Classification([0, 1])
+    one, two = (fit_boosting(task, X[:10], y[:10], seed=2) for _ in range(2))
+    assert one[0] == two[0] and np.array_equal(one[1], two[1]) and np.isfinite(one[1]).all()
+
+
+def test_constant_columns_predict_the_shares():
+    y = np.asarray([0] * 30 + [1] * 10)
+    model, _ = fit_boosting(Classification([0, 1]), np.zeros((40, 2)), y)
+    logits = model.outputs(np.zeros((1, 2)))[0]
+    assert logits[1] - logits[0] == pytest.approx(np.log(10 / 30), abs=0.2)
+
+
+def test_after_the_deadline_no_further_capacity_is_tried(data, monkeypatch):
+    import lightgbm
+
+    calls = []
+    train = lightgbm.train
+    monkeypatch.setattr(lightgbm, "train", lambda settings, *a, **k: calls.append(settings) or train(settings, *a, **k))
+    fit_boosting(Classification([0, 1]), *data, deadline=0.0)
+    assert {settings["num_leaves"] for settings in calls} == {4}
