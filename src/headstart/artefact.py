@@ -1,0 +1,236 @@
+"""The artefact: a folder that holds everything to predict, offline, on another machine, with no code in it.
+
+    RUN/
+      model.json       schema, kind of model, method, task, input columns, sha256 of every model file
+      model/           safetensors and JSON
+      run.json         the record; report.html, README.md and the summary are made from it
+      rejected.csv     rows that could not be read
+
+It is written beside its place and renamed. Loading checks every digest first and runs no code from the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart import catalog
+from headstart.cache import write_error
+from headstart.datasets.base import Column, Dataset
+from headstart.errors import ArtefactError, DataError, HeadstartError, did_you_mean
+from headstart.methods.base import Fitted, make
+from headstart.types import Json, Prediction, Record, Sample
+
+SCHEMA = 1
+
+
+class Artefact:
+    """A fitted model with its record. Made by `headstart.fit`, read by `headstart.load`."""
+
+    def __init__(self, fitted: Fitted, record: Record, columns: Sequence[Column], folder: Path) -> None:
+        self.fitted = fitted
+        self.task = fitted.task
+        self.record = record
+        self.columns = list(columns)
+        self.folder = folder
+
+    # --- use ---------------------------------------------------------------------------------------------------
+
+    def predict(self, data: Dataset | str | Path | Sequence[Sample]) -> Prediction:
+        """Predictions for a dataset, a path, or a list of input values, in the user's own labels.
+
+        Raises DataError HS-DATA-015 where a column the model needs is missing.
+        """
+        return self.fitted.predict(self.read(data))
+
+    def evaluate(self, data: Dataset | str | Path) -> dict[str, float]:
+        """All metrics on labelled rows. Raises DataError HS-DATA-003 where the target column is missing."""
+        dataset = self.read(data, labelled=True)
+        targets = self.task.encode(dataset.targets())
+        return self.task.metrics(self.fitted.outputs(dataset), targets)
+
+    def read(self, data: Any, labelled: bool = False) -> Dataset:
+        """Data as the rows this model reads: its input columns, and the target where ``labelled``."""
+        from headstart.datasets.read import read
+
+        inputs = [column for column in self.columns if column.role == "input"]
+        target = next((column for column in self.columns if column.role == "target"), None)
+        if isinstance(data, Dataset):
+            dataset = data
+        else:
+            if isinstance(data, list | tuple):
+                data = {inputs[0].name: list(data)} if len(inputs) == 1 else _columns_of(data, inputs)
+            kinds = {column.name: column.kind for column in [*inputs, *([target] if labelled and target else [])]}
+            try:
+                dataset = read(
+                    data,
+                    target=target.name if labelled and target else None,
+                    input=[column.name for column in inputs],
+                    kinds=kinds,
+                    for_prediction=not labelled,
+                )
+            except DataError as error:
+                if error.code == "HS-DATA-003" and not labelled:
+                    raise DataError("HS-DATA-015", error.message, error.hint) from error
+                raise
+        known = [column.name for column in dataset.columns]
+        for column in inputs:
+            if column.name not in known:
+                raise DataError(
+                    "HS-DATA-015",
+                    f'{dataset.origin}: the model needs the column "{column.name}".',
+                    did_you_mean(column.name, known),
+                )
+        return dataset.assign(input=[column.name for column in inputs])
+
+    # --- showing -----------------------------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        """The lines that `headstart fit` prints."""
+        from headstart.report.summary import summary
+
+        return summary(self.record)
+
+    def to_json(self) -> Json:
+        """The record as plain JSON values."""
+        return self.record.to_json()
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        from headstart.report.summary import html_summary
+
+        return html_summary(self.record)
+
+
+def save(artefact: Artefact, rejects: Sequence[Any] = ()) -> None:
+    """Write the artefact to ``artefact.folder``, replacing what was there, in one rename.
+
+    Raises EnvironmentProblem HS-ENV-002 (disk full) or HS-ENV-003 (no permission); the old folder is then untouched.
+    """
+    from headstart.datasets.read import write_rejects
+    from headstart.report.card import write_card
+    from headstart.report.html import write
+
+    folder = artefact.folder
+    fresh = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        (fresh / "model").mkdir(parents=True)
+        artefact.fitted.save(fresh / "model")
+        manifest = {
+            "schema": SCHEMA,
+            "kind": artefact.fitted.kind,
+            "method": {"name": artefact.fitted.method.name, "settings": artefact.fitted.method.hyperparameters()},
+            "task": artefact.task.to_json(),
+            "columns": [vars(column) for column in artefact.columns],
+            "files": {
+                str(path.relative_to(fresh / "model")): _sha256(path)
+                for path in sorted((fresh / "model").rglob("*"))
+                if path.is_file()
+            },
+        }
+        (fresh / "model.json").write_text(json.dumps(manifest, indent=1, default=str))
+        (fresh / "run.json").write_text(json.dumps(artefact.record.to_json(), indent=1, default=str))
+        write(artefact.record, fresh / "report.html")
+        write_card(artefact.record, fresh / "README.md")
+        if rejects:
+            write_rejects(rejects, fresh / "rejected.csv")
+        _swap(fresh, folder)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise (error if isinstance(error, HeadstartError) else write_error(error, folder)) from error
+    except BaseException as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if "No space left" in str(error):  # safetensors raises its own class
+            raise write_error(OSError(28, "No space left on device"), folder) from error
+        raise
+
+
+def load(folder: str | Path) -> Artefact:
+    """The artefact in a folder.
+
+    Raises ArtefactError: HS-ARTEFACT-001 not a run, -002 written by a newer version, -003 tensors do not match,
+    -004 a file was changed or is missing.
+    """
+    place = Path(folder)
+    manifest = _manifest(place)
+    wrong = [
+        name
+        for name, digest in manifest["files"].items()
+        if not (place / "model" / name).is_file() or _sha256(place / "model" / name) != digest
+    ]
+    if wrong:
+        state = "changed" if (place / "model" / wrong[0]).is_file() else "missing"
+        raise ArtefactError("HS-ARTEFACT-004", f"{place / 'model' / wrong[0]} is {state}.", "Copy the run again.")
+    try:
+        record = Record.from_json(json.loads((place / "run.json").read_text()))
+        task = catalog.find("tasks", manifest["task"]["name"]).from_json(manifest["task"])
+        settings = manifest["method"]["settings"]
+        method = make(catalog.find("methods", manifest["method"]["name"]), settings)
+        columns = [Column(**column) for column in manifest["columns"]]
+        fitted = _fitted_class(manifest["kind"]).load(place / "model", task, method)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        if isinstance(error, HeadstartError):
+            raise
+        raise ArtefactError("HS-ARTEFACT-004", f"{place} is damaged ({error}).", "Copy the run again.") from error
+    record.folder = str(place)
+    return Artefact(fitted, record, columns, place)
+
+
+def _manifest(place: Path) -> Json:
+    path = place / "model.json"
+    if not path.is_file():
+        raise ArtefactError("HS-ARTEFACT-001", f"{place} is not a Headstart run.", "Expected a folder with model.json.")
+    try:
+        manifest = json.loads(path.read_text())
+        schema = int(manifest["schema"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError("HS-ARTEFACT-004", f"{path} is damaged.", "Copy the run again.") from error
+    if schema > SCHEMA:
+        raise ArtefactError(
+            "HS-ARTEFACT-002", f"{place} has schema {schema}; this version reads up to {SCHEMA}.", "Upgrade headstart."
+        )
+    if not isinstance(manifest.get("files"), dict):
+        raise ArtefactError("HS-ARTEFACT-004", f"{path} is damaged.", "Copy the run again.")
+    return dict(manifest)
+
+
+def _fitted_class(kind: str) -> type[Fitted]:
+    if not re.fullmatch(r"methods\.[a-z_0-9]+", kind):
+        raise ArtefactError("HS-ARTEFACT-004", f'model.json names the kind "{kind}".', "Copy the run again.")
+    module = importlib.import_module(f"headstart.{kind}")
+    return next(
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Fitted) and getattr(value, "kind", None) == kind
+    )
+
+
+def _columns_of(rows: Sequence[Any], inputs: Sequence[Column]) -> dict[str, list[Any]]:
+    return {column.name: [row[column.name] for row in rows] for column in inputs}
+
+
+def _swap(fresh: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,344 @@
+"""Fit the candidates, choose on validation, and compare on rows that took no part in any choice.
+
+Two procedures, one result. *Holdout*: methods are fitted on train and scored on validation; the best transfer and the
+best control meet on the sealed test rows, opened once. *Cross-validation*, for small data: the same contest on every
+fold of repeated K-fold, and the interval of Nadeau and Bengio.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from headstart.datasets.base import Dataset
+from headstart.evidence import curves
+from headstart.evidence.controls import SCRATCH_SECONDS
+from headstart.evidence.splits import Split, group_ids, repeated_folds, time_order
+from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
+from headstart.methods.base import Fitted, Method, Problem
+from headstart.tasks.base import Targets, Task
+from headstart.types import Candidate, HeadStart, Outputs, Verdict
+
+CURVE_SEEDS = 3
+
+
+@dataclass
+class Entry:
+    """One method in the contest. outputs: on the test rows, or out of fold on all rows."""
+
+    method: Method
+    fitted: Fitted
+    validation: float | None
+    seconds: float
+    test: float | None = None
+    outputs: Outputs = None
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.method.name
+
+    def candidate(self) -> Candidate:
+        """The entry as a line of the record."""
+        details = self.method.hyperparameters()
+        if not self.method.gradients and self.fitted.history:
+            details = {**details, **self.fitted.history[-1]}
+        description = (type(self.method).__doc__ or "").strip().splitlines()[0]
+        return Candidate(self.name, self.method.role, description, self.validation, self.test, self.seconds, details)
+
+
+@dataclass
+class Evaluation:
+    """The outcome: entries, what ships and why, verdict, head start, and the rows they were read on."""
+
+    entries: list[Entry]
+    transfer: Entry | None
+    control: Entry | None
+    shipped: Entry
+    because: str
+    verdict: Verdict | None
+    head_start: HeadStart | None
+    rows: Dataset
+    outputs: Outputs
+    targets: Targets
+    values: list[Any]
+    notes: list[str] = field(default_factory=list)
+
+
+def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: str) -> Evaluation:
+    """Run the contest. ``problem`` has train and validation rows of ``parts``; ``methods`` transfers and controls."""
+    run = _by_holdout if parts.procedure == "holdout" else _by_folds
+    return run(problem, parts, methods, effort)
+
+
+# --- holdout ---------------------------------------------------------------------------------------------------
+
+
+def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effort: str) -> Evaluation:
+    task = problem.task
+    entries = _fit_all(problem, methods, effort)
+    labelled = parts.labelled()
+    for entry in entries:
+        if not entry.method.gradients and problem.valid is not None:  # cheap to fit on all labelled rows
+            entry.fitted, seconds = _timed(lambda e=entry: e.method.fit(problem.replace(train=labelled, valid=None)))
+            entry.seconds += seconds
+        entry.outputs = entry.fitted.outputs(parts.test)
+    transfer, control = _best(entries, "transfer"), _best(entries, "control")
+    points = _curve_outputs(problem, transfer, control, [(labelled, parts.test, None)]) if transfer and control else None
+
+    values = parts.sealed.open([entry.name for entry in entries])
+    targets = task.encode(values)
+    statistics = {entry.name: task.statistics(entry.outputs, targets) for entry in entries}
+    for entry in entries:
+        entry.test = float(task.combine(statistics[entry.name].sum(axis=0)))
+    verdict = start = None
+    groups = group_ids(parts.test)
+    if transfer and control:
+        a, b = statistics[transfer.name], statistics[control.name]
+        interval = paired_bootstrap(a, b, task.combine, groups=groups, seed=problem.seed)
+        verdict = decide(interval, control.name, BOOTSTRAP, len(targets))
+        assert points is not None
+        start = _head_start(points, task, [targets], len(targets), groups, problem.seed)
+    shipped = _best(entries, None)
+    assert shipped is not None
+    because = f"best {task.metric.replace('_', ' ')} on validation"
+    if verdict and control and shipped.method.role == "transfer" and verdict.label == "negative":
+        shipped, because = control, "the test verdict is negative; the test rows took part in this choice"
+    return Evaluation(
+        entries, transfer, control, shipped, because, verdict, start, parts.test, shipped.outputs, targets, values
+    )  # fmt: skip
+
+
+def _fit_all(problem: Problem, methods: Sequence[Method], effort: str) -> list[Entry]:
+    """Fit every method on train and score it on validation; scratch gets at least the time of the transfers."""
+    entries: list[Entry] = []
+    valid = problem.valid
+    targets = problem.task.encode(valid.targets()) if valid is not None else None
+    for method in methods:
+        spent = sum(entry.seconds for entry in entries if entry.method.role == "transfer")
+        fitted, seconds = _timed(lambda m=method, s=spent: m.fit(_limited(problem, m, s, effort)))
+        score = problem.task.score(fitted.outputs(valid), targets) if valid is not None else None
+        entries.append(Entry(method, fitted, score, seconds))
+    return entries
+
+
+def _limited(problem: Problem, method: Method, spent: float, effort: str) -> Problem:
+    """The problem with this method's share of the time that is left."""
+    left = problem.seconds_left
+    if not method.gradients:
+        return problem
+    if method.role == "control":
+        limit = max(spent, SCRATCH_SECONDS[effort])
+        return problem.replace(deadline=time.monotonic() + (limit if left is None else max(1.0, min(limit, 0.6 * left))))
+    return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.5 * left))
+
+
+def _best(entries: Sequence[Entry], role: str | None) -> Entry | None:
+    """The best validation score of a role; the first of equals."""
+    chosen = [entry for entry in entries if role is None or entry.method.role == role]
+    return max(chosen, key=lambda e: -np.inf if e.validation is None else e.validation) if chosen else None
+
+
+# --- cross-validation ------------------------------------------------------------------------------------------
+
+
+def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort: str) -> Evaluation:
+    task, rows = problem.task, parts.labelled()
+    values = rows.targets()
+    targets = task.encode(values)
+    gradient = any(method.gradients and method.role == "transfer" for method in methods)
+    pairs = repeated_folds(
+        len(rows), task.strata(values), group_ids(rows), time=time_order(rows), folds=5, repeats=1 if gradient else 4,
+        seed=problem.seed,
+    )  # fmt: skip
+    final = {method.name: _timed(lambda m=method: m.fit(_limited(_whole(problem, m, rows), m, 0.0, effort))) for method in methods}
+    entries, scores = [], {}
+    for method in _worth_folding(problem, methods, final, task):
+        outputs, per_fold, seconds = _fold(problem, method, rows, targets, pairs, effort)
+        fitted, fit_seconds = final[method.name]
+        entries.append(Entry(method, fitted, float(np.mean(per_fold)), fit_seconds + seconds, outputs=outputs))
+        scores[method.name] = np.array(per_fold)
+    others = [
+        Entry(method, final[method.name][0], _on_validation(problem, method, final[method.name][0]), final[method.name][1])
+        for method in methods
+        if method.name not in scores
+    ]
+    transfer, control = _best(entries, "transfer"), _best(entries, "control")
+    verdict = start = None
+    if transfer and control:
+        test_rows = float(np.mean([len(test) for _, test in pairs]))
+        interval = corrected_kfold(scores[transfer.name] - scores[control.name], test_rows, len(rows) - test_rows)
+        verdict = decide(interval, control.name, KFOLD, len(rows))
+        first = pairs[: max(1, len(pairs) // (1 if gradient else 4))]
+        ways = [(rows.select(train.tolist()), rows.select(test.tolist()).without("target"), test) for train, test in first]
+        full = (_tested(transfer.outputs, first), _tested(control.outputs, first))
+        points = _curve_outputs(problem, transfer, control, ways, full)
+        start = _head_start(points, task, [_take(targets, t) for _, _, t in ways], len(rows), group_ids(rows), problem.seed)
+    shipped = _best(entries, None)
+    assert shipped is not None
+    because = f"best {task.metric.replace('_', ' ')} in cross-validation"
+    if verdict and control and verdict.label == "negative":
+        shipped, because = control, "the verdict is negative"
+    tested = np.unique(np.concatenate([test for _, test in pairs]))
+    return Evaluation(
+        [*entries, *others], transfer, control, shipped, because, verdict, start, rows.select(tested.tolist()),
+        _take(shipped.outputs, tested), _take(targets, tested), [values[i] for i in tested],
+    )  # fmt: skip
+
+
+def _whole(problem: Problem, method: Method, rows: Dataset) -> Problem:
+    return problem if method.gradients else problem.replace(train=rows, valid=None)
+
+
+def _worth_folding(problem: Problem, methods: Sequence[Method], final: dict[str, Any], task: Task) -> list[Method]:
+    """Every method but scratch, which is folded as well only where it beats the baseline on the validation rows."""
+    kept = [method for method in methods if not (method.gradients and method.role == "control")]
+    rest = [method for method in methods if method not in kept]
+    for method in rest:
+        baseline = next((m for m in kept if m.role == "control"), None)
+        if baseline is None or problem.valid is None:
+            kept.append(method)
+            continue
+        score = _on_validation(problem, method, final[method.name][0])
+        rival = _on_validation(problem, baseline, baseline.fit(problem))
+        if score is not None and rival is not None and score > rival:
+            kept.append(method)
+        else:
+            problem.notes.append(f"{method.name} was no better than {baseline.name} on validation, and was not folded.")
+    return kept
+
+
+def _on_validation(problem: Problem, method: Method, fitted: Fitted) -> float | None:
+    if problem.valid is None:
+        return None
+    return problem.task.score(fitted.outputs(problem.valid), problem.task.encode(problem.valid.targets()))
+
+
+def _fold(
+    problem: Problem, method: Method, rows: Dataset, targets: Targets, pairs: Sequence[tuple[Any, Any]], effort: str
+) -> tuple[Outputs, list[float], float]:
+    """Out-of-fold outputs of all rows (of the first repeat), the score on each fold, and the seconds."""
+    started = time.monotonic()
+    outputs: list[Any] = [None] * len(rows)
+    scores = []
+    for number, (train, test) in enumerate(pairs):
+        inner, valid = train, None
+        if method.gradients:
+            order = np.random.default_rng([problem.seed, number]).permutation(train)
+            inner, valid = order[len(order) // 7 :], rows.select(order[: len(order) // 7].tolist())
+        part = problem.replace(
+            train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None
+        )
+        fitted = method.fit(_limited(part, method, 0.0, effort))
+        got = fitted.outputs(rows.select(test.tolist()).without("target"))
+        scores.append(problem.task.score(got, _take(targets, test)))
+        for at, value in zip(test, got):
+            if outputs[at] is None:
+                outputs[at] = value
+        problem.report(f"cross-validation of {method.name}", number + 1, len(pairs))
+    shape = next(value for value in outputs if value is not None)
+    filled = [np.zeros_like(shape) if value is None else value for value in outputs]
+    whole = filled if isinstance(targets, list) else np.stack(filled)
+    return whole, scores, time.monotonic() - started
+
+
+# --- learning curves -------------------------------------------------------------------------------------------
+
+Way = tuple[Dataset, Dataset, Any]
+"""Labelled rows, test rows without targets, and the positions of the test rows (None: all)."""
+
+
+@dataclass
+class _Points:
+    """Outputs of a curve. outputs[i][s]: on the test rows of way s (or of the one way) with sizes[i] labels."""
+
+    name: str
+    sizes: list[int]
+    outputs: list[list[Outputs]]
+    ways: list[Way]
+
+
+def _curve_outputs(
+    problem: Problem, transfer: Entry, control: Entry, ways: Sequence[Way], full: Any = None
+) -> tuple[_Points, _Points]:
+    """Fit transfer and control on subsets of the labels; the full size is the entry itself. Test targets stay shut.
+
+    A fine-tuned transfer is stood for by the probe at the smaller sizes, where the plan would have probed: the head
+    start is then a lower bound on what fine-tuning at every size would show.
+    """
+    from headstart import catalog
+
+    small = transfer.method if not transfer.method.gradients else catalog.find("methods", "probe")()
+    least = min(len(labelled) for labelled, _, _ in ways)
+    classes = max(1, len(problem.task.classes))
+    sizes = curves.sizes(least, max(16, 2 * classes))
+    seeds = CURVE_SEEDS if len(ways) == 1 else len(ways)
+    found = []
+    total, done = 2 * (len(sizes) - 1) * seeds, 0
+    for number, (entry, method) in enumerate(((transfer, small), (control, control.method))):
+        many = 1 if method.gradients and len(ways) == 1 else seeds
+        outputs: list[list[Outputs]] = []
+        for size in sizes[:-1]:
+            row = []
+            for seed in range(many):
+                labelled, test, _ = ways[seed % len(ways)]
+                row.append(_small_fit(problem, method, labelled, size, seed).outputs(test))
+                done += 1
+                problem.report("learning curves", min(done, total), total)
+            outputs.append(row)
+        outputs.append([entry.outputs] if full is None else list(full[number]))
+        label = entry.name if small is transfer.method or number else f"probe, {entry.name} at the last size"
+        found.append(_Points(label, sizes, outputs, list(ways)))
+    return found[0], found[1]
+
+
+def _small_fit(problem: Problem, method: Method, labelled: Dataset, size: int, seed: int) -> Fitted:
+    values = labelled.targets()
+    strata = problem.task.strata(values)
+    rows = curves.subsets(np.zeros(len(values), int) if strata is None else strata, size, seed)
+    part = labelled.select(rows.tolist())
+    quiet: Callable[[str, int, int], None] = lambda stage, done, total: None  # noqa: E731
+    inner = problem.replace(train=part, valid=None, seed=problem.seed + seed, folder=None, report=quiet)
+    return method.fit(replace(inner, deadline=None) if not method.gradients else _limited(inner, method, 0.0, "quick"))
+
+
+def _head_start(
+    points: tuple[_Points, _Points], task: Task, targets: Sequence[Targets], rows: int, groups: Any, seed: int
+) -> HeadStart:
+    measured = []
+    for curve in points:
+        statistics = []
+        for row in curve.outputs:
+            found = []
+            for number, outputs in enumerate(row):
+                way = number % len(curve.ways)
+                stats = task.statistics(outputs, targets[way])
+                at = curve.ways[way][2]
+                if at is not None:
+                    spread = np.zeros((rows, stats.shape[1]))
+                    spread[at] = stats
+                    stats = spread
+                found.append(stats)
+            statistics.append(found)
+        measured.append(curves.Points(curve.name, curve.sizes, statistics))
+    return curves.head_start(measured[0], measured[1], task.combine, groups=groups, seed=seed)
+
+
+# --- small things ----------------------------------------------------------------------------------------------
+
+
+def _tested(outputs: Outputs, pairs: Sequence[tuple[Any, Any]]) -> list[Outputs]:
+    return [_take(outputs, test) for _, test in pairs]
+
+
+def _take(values: Any, rows: np.ndarray) -> Any:
+    return [values[i] for i in rows] if isinstance(values, list) else values[rows]
+
+
+def _timed(run: Callable[[], Fitted]) -> tuple[Fitted, float]:
+    started = time.monotonic()
+    return run(), time.monotonic() - started
