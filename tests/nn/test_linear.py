@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from headstart.nn import linear
+from headstart.nn import linear, solvers
 from headstart.nn.linear import assign_folds, choose, fit_linear, strata_of
 from headstart.tasks.classification import Classification
 from headstart.tasks.multilabel import Multilabel
@@ -94,6 +94,24 @@ def test_large_data_are_searched_on_a_part_and_scored_on_all(rng, monkeypatch):
     Y = (X[:, :3] + 0.3 * rng.normal(size=(600, 3)) > 0).astype(np.float32)
     fit = fit_linear(Multilabel(["a", "b", "c"]), X, Y)
     assert fit.cv_outputs.shape == (600, 3) and fit.cv_score > 0.85 and fit.weight.shape == (3, 5)
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "value"])
+def test_large_sparse_data_are_neither_rotated_nor_made_dense(rng, monkeypatch, kind):
+    monkeypatch.setattr(linear, "SEARCH_ITEMS", 100)
+    monkeypatch.setattr(solvers, "LARGEST_SPARSE", 150)
+    X = sparse.random(300, 400, density=0.05, random_state=0, format="csr")
+    signal = np.asarray(X[:, :30].sum(axis=1)) - np.median(np.asarray(X[:, :30].sum(axis=1)))
+    task, y = {
+        "classes": (Classification(["a", "b"]), (signal[:, 0] > 0).astype(int)),
+        "labels": (Multilabel(["a", "b"]), np.hstack([signal > 0, signal < 0.3]).astype(np.float32)),
+        "value": (Regression(0, 1), signal),
+    }[kind]
+    fit = fit_linear(task, X, y)
+    assert solvers.rotate(X).axes is None and solvers.rotate(X).dual is None
+    assert fit.weight.shape == (task.width, 400) and len(fit.cv_outputs) == 300
+    assert fit.cv_score > {"classes": 0.7, "labels": 0.75, "value": 0.4}[kind]
+    assert task.score(X @ fit.weight.T + fit.bias, y) > fit.cv_score
 
 
 def test_same_seed_same_result(rng):

@@ -9,7 +9,7 @@ from seqeval.metrics import f1_score
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from headstart.nn.solvers import LARGEST_ROTATION, multinomial, one_vs_rest, ridge
+from headstart.nn.solvers import LARGEST_SPARSE, multinomial, one_vs_rest, ridge
 from headstart.tasks.token_labels import TokenLabels
 
 TAGS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER", "E-LOC", "S-PER", "NOUN"]
@@ -88,7 +88,7 @@ def test_ridge_meets_scikit_learn(strength, wide):
 
 def test_wide_and_long_data_are_solved_without_a_rotation():
     rng = np.random.default_rng(0)
-    n = LARGEST_ROTATION + 100
+    n = LARGEST_SPARSE + 100
     X = sparse.random(n, n + 500, density=0.002, random_state=0, format="csr")
     y = (np.asarray(X[:, :50].sum(axis=1)).ravel() + 0.1 * rng.normal(size=n) > 0.05).astype(int)
     weight, bias = multinomial(X, y, 2, 3.0)

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from headstart.nn.solvers import Rotated, Start, rotate
+from headstart.nn.solvers import LARGEST_SPARSE, Rotated, Start, rotate
 from headstart.tasks.base import Targets, Task
 
 Array: TypeAlias = np.ndarray
@@ -27,7 +27,8 @@ STRENGTHS = tuple(float(10**power) for power in np.arange(-3.0, 3.01, 0.5))
 """Inverse regularisation after scaling: features of mean square norm equal to 1."""
 
 SEARCH_ITEMS = 4000
-"""The strength is chosen on about this many rows or tokens; the head and the out-of-fold outputs use all."""
+"""The strength is chosen on about this many rows or tokens (of wide X: the fewer that `rotate` takes); the head and the
+out-of-fold outputs use all."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,9 @@ def fit_linear(
 
 
 def _search_rows(data: _Data) -> int:
-    """Rows for the search: `SEARCH_ITEMS` rows or tokens."""
-    return max(1, min(data.rows, SEARCH_ITEMS * data.rows // max(len(data.flat), 1)))
+    """How many rows the search uses."""
+    most = min(SEARCH_ITEMS, LARGEST_SPARSE) if data.X.shape[1] > SEARCH_ITEMS else SEARCH_ITEMS
+    return max(1, min(data.rows, most * data.rows // max(len(data.flat), 1)))
 
 
 def _walk(

@@ -25,6 +25,9 @@ Start: TypeAlias = tuple[Array, Array] | None
 LARGEST_ROTATION = 4096
 """Above this min(n, D) an eigendecomposition costs more than it saves."""
 
+LARGEST_SPARSE = 2500
+"""The same for the rows of sparse X with D > n, where a pass over X itself is cheap."""
+
 
 @dataclass(frozen=True)
 class Rotated:
@@ -43,7 +46,8 @@ class Rotated:
 
     def rows(self, rows: Array) -> Rotated:
         """The same axes with only these rows; weights found on it live in the axes of the whole."""
-        return Rotated(self.Z[rows], self.curvature * (len(rows) / max(len(self.Z), 1)), np.zeros(self.Z.shape[1]))
+        n, width = self.Z.shape
+        return Rotated(self.Z[rows], self.curvature * (len(rows) / max(n, 1)), np.zeros(width))
 
     @cached_property
     def gram(self) -> Array:
@@ -86,7 +90,7 @@ def rotate(X: Any) -> Rotated:
     if sparse.issparse(X):
         if n * width <= 20_000_000 and width <= n:
             return rotate(X.toarray())
-        if n > LARGEST_ROTATION:
+        if n > LARGEST_SPARSE:
             return Rotated(X.tocsr(), np.asarray(X.multiply(X).sum(axis=0)).ravel(), np.zeros(width))
     X = X.tocsr() if sparse.issparse(X) else np.asarray(X)
     mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
