@@ -229,6 +229,7 @@ def _minimise(
 
     losses: logits [n,C] -> (their sum, slopes [n,C], probabilities [n,C]). default: the bias [C] without a start.
     """
+    from scipy import sparse
     from scipy.optimize import minimize
 
     Z = basis.Z
@@ -258,7 +259,13 @@ def _minimise(
     begin = np.concatenate([(weight / scale).ravel(), bias / offset])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        options = {"maxiter": 500, "maxfun": 700, "maxcor": 12, "gtol": 1e-4, "ftol": 1e-7}
+        options = {
+            "maxiter": 500,
+            "maxfun": 700,
+            "maxcor": 12,
+            "gtol": 1e-4,
+            "ftol": 1e-6 if sparse.issparse(Z) else 1e-7,
+        }
         found = minimize(objective, begin, jac=True, method="L-BFGS-B", options=options).x
     best = np.asarray(found, dtype=np.float64)
     return best[: outputs * width].reshape(outputs, width) * scale, best[outputs * width :] * offset
