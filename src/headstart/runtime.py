@@ -198,6 +198,7 @@ class Extractor:
         return {
             "digest": card.digest,
             "architecture": card.architecture,
+            "settings": self.source.settings(),
             "precision": self.precision,
             "machine": [where, os.cpu_count(), bf16_is_native()],
             "torch": torch.__version__,

@@ -182,7 +182,7 @@ def _values(table: datasets.Dataset, name: str) -> list[Any]:
 def fingerprint(sample: Sample) -> str:
     """The content digest of one input value; an image path counts by the file's bytes."""
     digest = hashlib.blake2b(digest_size=16)
-    if isinstance(sample, str) and len(sample) < 1024 and _is_image_path(sample):
+    if isinstance(sample, str) and len(sample) < 1024 and is_image_path(sample):
         digest.update(b"file" + Path(sample).read_bytes())
     elif isinstance(sample, str):
         digest.update(b"text" + sample.encode("utf-8", "surrogatepass"))
@@ -203,5 +203,6 @@ def fingerprint(sample: Sample) -> str:
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
-def _is_image_path(text: str) -> bool:
+def is_image_path(text: str) -> bool:
+    """Whether the text names an image file that exists."""
     return Path(text).suffix.lower() in IMAGE_SUFFIXES and Path(text).is_file()

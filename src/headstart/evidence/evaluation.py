@@ -88,7 +88,9 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
             entry.seconds += seconds
         entry.outputs = entry.fitted.outputs(parts.test)
     transfer, control = _best(entries, "transfer"), _best(entries, "control")
-    points = _curve_outputs(problem, transfer, control, [(labelled, parts.test, None)]) if transfer and control else None
+    points = (
+        _curve_outputs(problem, transfer, control, [(labelled, parts.test, None)]) if transfer and control else None
+    )
 
     values = parts.sealed.open([entry.name for entry in entries])
     targets = task.encode(values)
@@ -133,7 +135,9 @@ def _limited(problem: Problem, method: Method, spent: float, effort: str) -> Pro
         return problem
     if method.role == "control":
         limit = max(spent, SCRATCH_SECONDS[effort])
-        return problem.replace(deadline=time.monotonic() + (limit if left is None else max(1.0, min(limit, 0.6 * left))))
+        return problem.replace(
+            deadline=time.monotonic() + (limit if left is None else max(1.0, min(limit, 0.6 * left)))
+        )
     return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.5 * left))
 
 
@@ -155,7 +159,10 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         len(rows), task.strata(values), group_ids(rows), time=time_order(rows), folds=5, repeats=1 if gradient else 4,
         seed=problem.seed,
     )  # fmt: skip
-    final = {method.name: _timed(lambda m=method: m.fit(_limited(_whole(problem, m, rows), m, 0.0, effort))) for method in methods}
+    final = {
+        method.name: _timed(lambda m=method: m.fit(_limited(_whole(problem, m, rows), m, 0.0, effort)))
+        for method in methods
+    }
     entries, scores = [], {}
     for method in _worth_folding(problem, methods, final, task):
         outputs, per_fold, seconds = _fold(problem, method, rows, targets, pairs, effort)
@@ -163,7 +170,9 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         entries.append(Entry(method, fitted, float(np.mean(per_fold)), fit_seconds + seconds, outputs=outputs))
         scores[method.name] = np.array(per_fold)
     others = [
-        Entry(method, final[method.name][0], _on_validation(problem, method, final[method.name][0]), final[method.name][1])
+        Entry(
+            method, final[method.name][0], _on_validation(problem, method, final[method.name][0]), final[method.name][1]
+        )
         for method in methods
         if method.name not in scores
     ]
@@ -174,10 +183,14 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         interval = corrected_kfold(scores[transfer.name] - scores[control.name], test_rows, len(rows) - test_rows)
         verdict = decide(interval, control.name, KFOLD, len(rows))
         first = pairs[: max(1, len(pairs) // (1 if gradient else 4))]
-        ways = [(rows.select(train.tolist()), rows.select(test.tolist()).without("target"), test) for train, test in first]
+        ways = [
+            (rows.select(train.tolist()), rows.select(test.tolist()).without("target"), test) for train, test in first
+        ]
         full = (_tested(transfer.outputs, first), _tested(control.outputs, first))
         points = _curve_outputs(problem, transfer, control, ways, full)
-        start = _head_start(points, task, [_take(targets, t) for _, _, t in ways], len(rows), group_ids(rows), problem.seed)
+        start = _head_start(
+            points, task, [_take(targets, t) for _, _, t in ways], len(rows), group_ids(rows), problem.seed
+        )
     shipped = _best(entries, None)
     assert shipped is not None
     because = f"best {task.metric.replace('_', ' ')} in cross-validation"

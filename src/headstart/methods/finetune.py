@@ -40,11 +40,14 @@ class Finetune(GradientMethod):
     gradual: bool = hyper(False, "unfreeze one layer an epoch, from the output down", paper="arXiv:1801.06146")
     l2sp: float = hyper(0.0, "pull towards the source's weights (L2-SP)", low=0.0, high=1e6, paper="arXiv:1802.01483")
 
-    def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str], list[Group]]:
-        """The probe's head on a copy of the source; rates fall from the output to the input."""
+    def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str]]:
+        """The probe's head on a copy of the source."""
         assert problem.source is not None
         head = Probe(layers="last").fit(problem.replace(valid=None)).head
-        source = problem.source.clone()
+        return problem.source.clone(), head, (problem.task.needs,)
+
+    def groups(self, source: Source, head: nn.Module) -> list[Group]:
+        """Rates fall from the output to the input. Raises MethodError where more layers are frozen than there are."""
         layers = source.layers()
         if self.freeze > len(layers):
             raise MethodError(
@@ -62,8 +65,8 @@ class Finetune(GradientMethod):
                     start=1 + distance if self.gradual else 0,
                 )
             )
-        groups.append(Group("head", list(head.parameters()), self.learning_rate * self.head_rate, self.weight_decay))
-        return source, head, (problem.task.needs,), groups
+        head_rate = self.learning_rate * self.head_rate
+        return [*groups, Group("head", list(head.parameters()), head_rate, self.weight_decay)]
 
     def loss(self, network: Network, batch: Batch, target: torch.Tensor, problem: Problem) -> dict[str, torch.Tensor]:
         """The task's loss, plus the pull towards the source where it is on."""

@@ -170,8 +170,12 @@ class GradientMethod(Method):
     ema: float = hyper(0.0, "decay of averaged weights, 0 = off", low=0.0, high=0.99999, paper="Polyak & Juditsky 1992")
 
     @abstractmethod
-    def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str], list[Group]]:
-        """A source of its own to train, its head, which outputs feed the head, and what trains at which rate."""
+    def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str]]:
+        """A source of its own to train, its head, and which outputs feed the head."""
+
+    @abstractmethod
+    def groups(self, source: Source, head: nn.Module) -> list[Group]:
+        """What trains at which rate, from input to output; the head last."""
 
     def loss(self, network: Network, batch: Batch, target: torch.Tensor, problem: Problem) -> dict[str, torch.Tensor]:
         """The training loss under the key ``loss``; the task's own unless overridden."""
@@ -182,7 +186,8 @@ class GradientMethod(Method):
         if problem.source is None:
             raise MethodError("HS-METHOD-003", f"{self.name} needs a source.", "Name one with --source.")
         task, train = problem.task, problem.train
-        source, head, outputs, groups = self.prepare(problem)
+        source, head, outputs = self.prepare(problem)
+        groups = self.groups(source, head)
         network = Network(source, head, outputs)
         trained = {id(p) for group in groups for p in group.parameters}
         for parameter in network.parameters():
@@ -227,7 +232,7 @@ class GradientMethod(Method):
         history = trainer.run()
         problem.notes += trainer.notes
         layers = layer_rows(source, head, groups)
-        source.card = replace(source.card, digest=f"{source.card.digest}+{self.name}")
+        source.card = replace(source.card, digest=source.digest())
         return NetworkFitted(
             self, task, source, head, outputs, changed=True, precision="bf16" if trainer.bf16 else "fp32",
             history=history, layers=layers,

@@ -39,24 +39,19 @@ class Scratch(GradientMethod):
     )
     trial: int = hyper(15, "steps of the trial of each learning rate", low=1, high=10_000)
 
-    def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str], list[Group]]:
-        """Everything trains, at one rate."""
+    def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str]]:
+        """Fresh weights everywhere."""
         assert problem.source is not None
         source = problem.source.untrained(problem.seed)
-        outputs = (problem.task.needs,)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(problem.seed + 1)
             head = problem.task.head(source.card.width)
-        groups = [
-            Group(layer.name, list(layer.module.parameters()), self.learning_rate, self.weight_decay)
-            for layer in source.layers()
-        ]
-        return (
-            source,
-            head,
-            outputs,
-            [*groups, Group("head", list(head.parameters()), self.learning_rate, self.weight_decay)],
-        )
+        return source, head, (problem.task.needs,)
+
+    def groups(self, source: Source, head: nn.Module) -> list[Group]:
+        """Everything trains, at one rate."""
+        parts = [*((layer.name, layer.module) for layer in source.layers()), ("head", head)]
+        return [Group(name, list(part.parameters()), self.learning_rate, self.weight_decay) for name, part in parts]
 
     def fit(self, problem: Problem) -> NetworkFitted:
         """Choose the learning rate on a short trial, then train."""
@@ -68,11 +63,11 @@ class Scratch(GradientMethod):
 
     def _trial(self, problem: Problem, rate: float) -> float:
         """Mean validation loss after a few steps at this rate."""
-        source, head, outputs, groups = replace(self, learning_rate=rate).prepare(problem)
+        source, head, outputs = self.prepare(problem)
         where = device()
         network = Network(source, head, outputs).train().to(where)
         rows = Rows(problem.train, problem.task, source)
-        optimiser = torch.optim.AdamW([p for group in groups for p in group.parameters], lr=rate, fused=True)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=rate, fused=True)
         bf16 = problem.options.get("precision", "auto") != "fp32" and bf16_is_native()
         torch.manual_seed(problem.seed)
         order = batches(rows.costs, self.batch_size, problem.seed, 0)[: self.trial]

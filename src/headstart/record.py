@@ -1,0 +1,191 @@
+"""What a run leaves to be read: the record, made once, after everything is fixed.
+
+Summary, `run.json`, card and report are views of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.datasets.base import Dataset, Reject
+from headstart.evidence.evaluation import Evaluation
+from headstart.evidence.splits import Split
+from headstart.runtime import Extractor, device
+from headstart.sources.base import Source
+from headstart.tasks.base import Task
+from headstart.types import Json, Mistake, Prediction, Record
+
+LIBRARIES = (
+    "headstart",
+    "torch",
+    "transformers",
+    "timm",
+    "torchvision",
+    "scikit-learn",
+    "datasets",
+    "accelerate",
+    "numpy",
+)
+MISTAKES, SHOWN, POINTS = 24, 400, 2000
+
+
+def record(
+    dataset: Dataset,
+    task: Task,
+    source: Source | None,
+    parts: Split,
+    outcome: Evaluation,
+    extractor: Extractor | None,
+    *,
+    rejects: Sequence[Reject],
+    notes: Sequence[str],
+    seconds: dict[str, float],
+    seed: int,
+    folder: Path,
+    command: str,
+    key: str,
+) -> Record:
+    """The record of a finished evaluation."""
+    prediction = task.decode(outcome.outputs)
+    target = dataset.target
+    return Record(
+        name=folder.name,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        command=command,
+        data={
+            "path": dataset.origin,
+            "rows": len(dataset),
+            "rejected": len(rejects),
+            "columns": [vars(column) for column in dataset.columns],
+            "digest": key,
+            "splits": {
+                "train": len(parts.train),
+                "valid": len(parts.valid) if parts.valid is not None else 0,
+                "test": len(parts.test),
+            },
+            "procedure": parts.procedure,
+            "moved": parts.moved,
+        },
+        task={
+            "name": task.name,
+            "target": target.name if target else "",
+            "metric": task.metric,
+            "classes": [str(label) for label in task.classes],
+            "description": task.describe(),
+        },
+        source=source.card.to_json() if source is not None else {},
+        candidates=[entry.candidate() for entry in outcome.entries],
+        chosen_transfer=outcome.transfer.name if outcome.transfer else None,
+        shipped=outcome.shipped.name,
+        shipped_because=outcome.because,
+        metrics=task.metrics(outcome.outputs, outcome.targets),
+        verdict=outcome.verdict,
+        head_start=outcome.head_start,
+        trained=outcome.shipped.fitted.trained(),
+        history=outcome.shipped.fitted.history if outcome.shipped.method.gradients else [],
+        confusion=_confusion(task, prediction, outcome.values),
+        residuals=_residuals(task, prediction, outcome.values),
+        mistakes=_mistakes(task, outcome.rows, prediction, outcome.values),
+        rejects=[vars(reject) for reject in list(rejects)[:200]],
+        notes=list(dict.fromkeys([*parts.notes, *notes, *(extractor.notes if extractor else [])])),
+        seconds={stage: round(value, 2) for stage, value in seconds.items()},
+        versions=versions(),
+        machine={
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "device": str(device()),
+            "precision": extractor.description if extractor else "",
+        },
+        seed=seed,
+        folder=str(folder),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _confusion(task: Task, prediction: Prediction, values: Sequence[Any]) -> Json | None:
+    if task.name != "classification":
+        return None
+    place = {label: number for number, label in enumerate(task.classes)}
+    counts = np.zeros((len(place), len(place)), dtype=int)
+    for truth, guess in zip(values, prediction.values):
+        counts[place[truth], place[guess]] += 1
+    return {"labels": [str(label) for label in task.classes], "counts": counts.tolist()}
+
+
+def _residuals(task: Task, prediction: Prediction, values: Sequence[Any]) -> Json | None:
+    if task.name != "regression":
+        return None
+    step = max(1, len(values) // POINTS)
+    truth = [float(value) for value in values[::step]]
+    return {"truth": truth, "prediction": [float(value) for value in prediction.values[::step]]}
+
+
+def _mistakes(task: Task, rows: Dataset, prediction: Prediction, values: Sequence[Any]) -> list[Mistake]:
+    """The wrong rows of which the model was surest; for regression the largest errors."""
+    if task.name == "regression":
+        errors = np.abs(np.array(values, float) - np.array(prediction.values, float))
+        order = np.argsort(-errors)[:MISTAKES]
+    else:
+        wrong = np.array([_differs(task, t, p) for t, p in zip(values, prediction.values)])
+        sure = prediction.confidence if prediction.confidence is not None else np.zeros(len(wrong))
+        order = [i for i in np.argsort(-np.where(wrong, sure, -1.0), kind="stable")[:MISTAKES] if wrong[i]]
+    found = []
+    for at in order:
+        sample = rows.samples([int(at)])[0]
+        text, picture = _shown(sample)
+        sure_of = None if prediction.confidence is None else float(prediction.confidence[at])
+        found.append(
+            Mistake(rows.numbers[at], _label(values[at]), _label(prediction.values[at]), sure_of, text, picture)
+        )
+    return found
+
+
+def _differs(task: Task, truth: Any, guess: Any) -> bool:
+    if task.name == "multilabel":
+        return set(truth) != set(guess)
+    return list(truth) != list(guess) if isinstance(truth, list | tuple) else bool(truth != guess)
+
+
+def _label(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text[:SHOWN]
+
+
+def _shown(sample: Any) -> tuple[str, str | None]:
+    """A sample for reading: shortened text, or the picture's name and a small PNG."""
+    if isinstance(sample, dict):
+        return ", ".join(f"{name}: {value}" for name, value in sample.items())[:SHOWN], None
+    if isinstance(sample, list):
+        return " ".join(map(str, sample))[:SHOWN], None
+    from headstart.datasets.base import is_image_path
+
+    if isinstance(sample, str) and not is_image_path(sample):
+        return sample[:SHOWN], None
+    from headstart.sources.image import decode
+
+    image = decode(sample)
+    image.thumbnail((96, 96))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    name = Path(sample).name if isinstance(sample, str) else "image"
+    return name, "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,332 @@
+"""The verb: read, split, fit, verdict, save. Read this and you know the program.
+
+    path -> Dataset -> Task -> Source -> Split -> candidates (transfers and controls) -> Evaluation -> Artefact
+
+Everything before the evaluation looks at inputs and training targets only; the test targets are sealed until every
+model is fixed (evidence/splits.py).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from headstart import artefact, catalog
+from headstart.artefact import Artefact
+from headstart.cache import key, write_error
+from headstart.datasets.base import Dataset
+from headstart.datasets.read import read
+from headstart.errors import ArtefactError, MethodError, SourceError, UsageError
+from headstart.evidence.controls import controls
+from headstart.evidence.evaluation import evaluate
+from headstart.evidence.splits import Split, exact_straddlers, move, near_straddlers, split
+from headstart.methods.base import Method, Problem, make
+from headstart.methods.network import GradientMethod, layer_rows
+from headstart.record import record
+from headstart.runtime import Extractor
+from headstart.sources.base import Source
+from headstart.sources.shelf import open_source
+from headstart.tasks.base import Task, infer_task
+from headstart.types import Json, LayerRow
+
+Effort = Literal["quick", "balanced", "thorough"]
+SECONDS: dict[str, float | None] = {"quick": 120.0, "balanced": 600.0, "thorough": None}
+"""The budget of each effort where none is given."""
+
+DEFAULT_SOURCE = {"text": "minilm", "image": "mobilenet_v2"}
+TRANSFERS = {"quick": ["probe"], "balanced": ["probe", "finetune"], "thorough": ["probe", "finetune"]}
+SMALL = 2000  # labelled rows under which the automatic plan does not fine-tune: ten folds of it cost too much
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fit would do: ``--dry-run``. rows: the layer table of the last method of the plan."""
+
+    rows: list[LayerRow]
+    facts: Json
+
+    def to_json(self) -> Json:
+        """The plan as plain JSON values."""
+        return {**self.facts, "layers": [vars(row) for row in self.rows]}
+
+    def text(self) -> str:
+        """The plan for reading: the facts, then what will train."""
+        lines = [f"{name:<12}{value}" for name, value in self.facts.items()]
+        width = max((len(row.layer) for row in self.rows), default=5)
+        lines.append(f"\n{'layer':<{width}}  {'parameters':>12}  {'trains':>6}  rate")
+        for row in self.rows:
+            rate = f"{row.rate:.2e}" if row.rate is not None else "closed form" if row.share else "-"
+            lines.append(f"{row.layer:<{width}}  {row.parameters:>12,}  {row.share:>6.0%}  {rate}")
+        return "\n".join(lines)
+
+
+def fit(
+    data: Any,
+    target: str | None = None,
+    *,
+    source: str | Source = "auto",
+    method: str = "auto",
+    input: str | Sequence[str] | None = None,
+    task: str | None = None,
+    roles: Mapping[str, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    budget: str | float | None = None,
+    effort: Effort = "balanced",
+    seed: int = 0,
+    out: str | Path | None = None,
+    control: bool = True,
+    dry_run: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    precision: str = "auto",
+    report: Report | None = None,
+) -> Any:
+    """Adapt a pretrained source to labelled data, and measure what the transfer was worth.
+
+    data: a file, a folder, a DataFrame, a dict of lists or a `Dataset`. target, input, roles, kinds, limit: see
+    `headstart.read`. source: a shelf name, ``hf:``, ``timm:``, ``torchvision:``, a folder, a `Source`. method: the
+    name of a file in methods/, or ``auto``. budget: seconds, or ``90s``, ``10m``, ``2h``. settings: hyperparameters
+    of the method. out: the folder of the run, ``runs/<name>`` by default; the same fit again returns what is there.
+
+    Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
+    """
+    report = report or (lambda stage, done, total: None)
+    clock = Clock()
+    seconds = budget_seconds(budget, effort)
+    given = data if isinstance(data, Dataset) else read(
+        data, target=target, input=input, roles=roles, kinds=kinds, limit=limit
+    )  # fmt: skip
+    rejects = given.rejects
+    dataset = given if target is None else given.assign(target=target)
+    learned = infer_task(dataset, task)
+    chosen = choose_source(dataset, source)
+    transfers = plan(chosen, method, effort, dict(settings or {}), len(dataset), explicit=method != "auto")
+    notes: list[str] = []
+    if chosen is None:
+        notes.append("There is no pretrained source for tables on the shelf: the control is all there is.")
+    if effort != "quick" and method == "auto" and chosen is not None and len(transfers) == 1:
+        notes.append(
+            f"Under {SMALL:,} rows the plan does not fine-tune in every fold; ask for it by --method finetune."
+        )
+    clock.lap("reading")
+    folder = claim(out, given.origin)
+    facts = request(given, learned, chosen, transfers, seed, control, effort, budget, precision)
+    if dry_run:
+        return _plan(dataset, learned, chosen, transfers, seed)
+    if (done := finished(folder, facts)) is not None:
+        return done
+    work = workspace(folder)
+
+    extractor = None
+    if chosen is not None:
+        extractor = Extractor(chosen, precision=precision, cache=chosen.provider != "identity", report=report)
+    parts = split(dataset, learned.strata(dataset.targets()), seed=seed)
+    parts = without_twins(parts, extractor, learned)
+    learned = infer_task(parts.labelled(), learned.name) if learned.name == "regression" else learned
+    clock.lap("features")
+    problem = Problem(
+        parts.train, parts.valid, learned, chosen, extractor, seed=seed, folder=work, report=report, notes=notes,
+        deadline=None if seconds is None else time.monotonic() + seconds, options={"precision": precision},
+    )  # fmt: skip
+    outcome = evaluate(
+        problem, parts, [*transfers, *(controls(chosen, effort) if control or chosen is None else [])], effort
+    )
+    for entry in outcome.entries:
+        clock.seconds[entry.name] = entry.seconds
+    clock.lap("evidence", less=sum(entry.seconds for entry in outcome.entries))
+    written = record(
+        dataset, learned, chosen, parts, outcome, extractor, rejects=rejects, notes=notes, seconds=clock.seconds,
+        seed=seed, folder=folder, command=command(given, target, source, method, effort, seed, folder), key=facts,
+    )  # fmt: skip
+    result = Artefact(outcome.shipped.fitted, written, [c for c in dataset.columns if c.role != "unused"], folder)
+    artefact.save(result, rejects)
+    shutil.rmtree(work, ignore_errors=True)
+    return result
+
+
+# --- choosing --------------------------------------------------------------------------------------------------
+
+
+def choose_source(dataset: Dataset, source: str | Source) -> Source | None:
+    """The source for the rows. Raises SourceError HS-SOURCE-005 where it does not fit the kind of input."""
+    if isinstance(source, str):
+        if source == "auto":
+            name = DEFAULT_SOURCE.get(dataset.modality)
+            return open_source(name) if name is not None else None
+        source = open_source(source)
+    if source.card.modality != dataset.modality:
+        fitting = DEFAULT_SOURCE.get(dataset.modality, "identity")
+        raise SourceError(
+            "HS-SOURCE-005",
+            f"{source.card.name} reads {source.card.modality}; the input of {dataset.origin} is {dataset.modality}.",
+            f"Use --source {fitting}, or name other columns with --input.",
+        )
+    if source.provider == "identity":
+        source.preprocess(dataset.samples(range(len(dataset))))  # fixes the columns
+    return source
+
+
+def plan(source: Source | None, method: str, effort: str, settings: Json, rows: int, explicit: bool) -> list[Method]:
+    """The transfers to try, cheapest first. Raises MethodError HS-METHOD-001 to -003."""
+    if method != "auto":
+        found = catalog.find("methods", method)
+        chosen: Method = make(found, settings)
+        if source is None and chosen.role == "transfer":
+            raise MethodError("HS-METHOD-003", f"{method} needs a source; tables have none.", "Use --method baseline.")
+        if source is not None and chosen.gradients and source.provider == "identity":
+            raise MethodError("HS-METHOD-003", f"{method} needs a network to train.", "Use --method probe.")
+        return [chosen]
+    if settings:
+        raise MethodError(
+            "HS-METHOD-002", f"hyperparameters ({', '.join(settings)}) belong to one method.", "Name it with --method."
+        )
+    if source is None:
+        return []
+    names = TRANSFERS[effort]
+    trainable = any(True for _ in source.network.parameters())
+    return [
+        make(found, {"epochs": 6} if found.gradients and effort == "thorough" else {})
+        for found in (catalog.find("methods", name) for name in names)
+        if not found.gradients or (trainable and (rows >= SMALL or effort == "thorough"))
+    ]
+
+
+def budget_seconds(budget: str | float | None, effort: str) -> float | None:
+    """The wall-clock limit in seconds. Raises UsageError HS-USAGE-001."""
+    if effort not in SECONDS:
+        raise UsageError("HS-USAGE-001", f'effort is "{effort}".', f"Expected one of {', '.join(SECONDS)}.")
+    if budget is None:
+        return SECONDS[effort]
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([smh]?)\s*", str(budget))
+    if found is None or float(found[1]) <= 0:
+        raise UsageError("HS-USAGE-001", f'the budget is "{budget}".', "Expected seconds, or 90s, 10m, 2h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+# --- the folder ------------------------------------------------------------------------------------------------
+
+
+def claim(out: str | Path | None, origin: str) -> Path:
+    """The folder of the run, not yet made. Raises UsageError HS-USAGE-002 where something else lies there."""
+    folder = Path(out) if out is not None else Path("runs") / (Path(origin).stem or "run")
+    if folder.is_file():
+        raise UsageError("HS-USAGE-002", f"{folder} is a file.", "Name a folder with --out.")
+    if folder.is_dir() and not (folder / "model.json").is_file():
+        others = [path.name for path in folder.iterdir() if path.name != ".work"]
+        if others:
+            raise UsageError(
+                "HS-USAGE-002", f"{folder} holds other things ({others[0]}).", "Name an empty folder with --out."
+            )
+    return folder
+
+
+def workspace(folder: Path) -> Path:
+    """The folder for checkpoints beside the run. Raises EnvironmentProblem HS-ENV-002/003 where it cannot be made."""
+    work = folder.with_name(f".{folder.name}.work")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        probe = work / "writable"
+        probe.write_bytes(b"1")
+        probe.unlink()
+    except OSError as error:
+        raise write_error(error, work) from error
+    return work
+
+
+def finished(folder: Path, facts: str) -> Artefact | None:
+    """The artefact of the very same fit, where it is there and whole."""
+    if not (folder / "model.json").is_file():
+        return None
+    try:
+        found = artefact.load(folder)
+    except ArtefactError:
+        return None
+    return found if found.record.data.get("digest") == facts else None
+
+
+def request(dataset: Dataset, task: Task, source: Source | None, methods: Sequence[Method], *choices: Any) -> str:
+    """A digest of all that determines the result: rows, targets, columns, source, methods, choices."""
+    from headstart import __version__
+
+    parts = {
+        "rows": key({"rows": dataset.fingerprints(), "targets": [str(value) for value in dataset.targets()]}),
+        "columns": [vars(column) for column in dataset.columns],
+        "task": task.to_json(),
+        "source": [source.card.digest, source.settings()] if source is not None else None,
+        "methods": [[method.name, method.hyperparameters()] for method in methods],
+        "choices": [str(choice) for choice in choices],
+        "version": __version__,
+    }
+    return key(parts)
+
+
+# --- twins -----------------------------------------------------------------------------------------------------
+
+
+def without_twins(parts: Split, extractor: Extractor | None, task: Task) -> Split:
+    """Move test rows that the training rows already contain; looks at inputs alone."""
+    if len(parts.test) == 0:
+        return parts
+    known = [parts.train, *([parts.valid] if parts.valid is not None else [])]
+    twins = exact_straddlers([digest for part in known for digest in part.fingerprints()], parts.test.fingerprints())
+    if extractor is not None and task.needs == "pooled":
+        train = np.concatenate([extractor.matrix(part.without("target")) for part in known])
+        twins = twins | near_straddlers(train, extractor.matrix(parts.test))
+    return move(parts, twins)
+
+
+# --- telling ---------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, stage: str, less: float = 0.0) -> None:
+        """Book the time since the last lap, less what is booked elsewhere."""
+        now = time.monotonic()
+        self.seconds[stage] = max(0.0, now - self._last - less)
+        self._last = now
+
+
+def command(
+    dataset: Dataset, target: str | None, source: Any, method: str, effort: str, seed: int, folder: Path
+) -> str:
+    """A command line that does this again."""
+    name = source if isinstance(source, str) else source.card.name
+    parts = ["headstart", "fit", dataset.origin or "DATA", *(["--target", target] if target else [])]
+    parts += ["--source", name, "--method", method, "--effort", effort, "--seed", str(seed), "--out", str(folder)]
+    return shlex.join(parts)
+
+
+def _plan(dataset: Dataset, task: Task, source: Source | None, methods: Sequence[Method], seed: int) -> Plan:
+    rows: list[LayerRow] = []
+    if source is not None and methods:
+        last = methods[-1]
+        head = task.head(source.card.width)
+        groups = last.groups(source, head) if isinstance(last, GradientMethod) else []
+        rows = layer_rows(source, head, groups)
+        if not groups:
+            rows[-1] = LayerRow("head", rows[-1].parameters, 1.0, None)
+    facts = {
+        "data": f"{len(dataset):,} rows from {dataset.origin}"
+        + (f", {len(dataset.rejects)} rejected" if dataset.rejects else ""),
+        "columns": ", ".join(f"{c.name} ({c.role}, {c.kind})" for c in dataset.columns if c.role != "unused"),
+        "task": task.describe(),
+        "source": source.card.name if source is not None else "none",
+        "methods": " -> ".join(method.name for method in methods) or "baseline",
+    }
+    return Plan(rows, facts)
