@@ -210,7 +210,7 @@ def test_predict_to_stdout(run, capsys):
     assert cli.main(["predict", "runs/a", "new.csv", "--quiet"]) == 0
     out, err = capsys.readouterr()
     assert list(csv.reader(io.StringIO(out))) == EXPECTED
-    assert err == "1 rows could not be read, the first: 2 (empty); -o FILE keeps the list.\n"
+    assert err == "1 row could not be read, the first: 2 (empty); -o FILE keeps the list.\n"
 
 
 def test_predict_json_with_a_file_counts_rows(run, tmp_path, capsys):

@@ -192,13 +192,17 @@ def predict(
         if dataset.rejects:
             first = dataset.rejects[0]
             print(
-                f"{len(dataset.rejects):,} rows could not be read, the first: {first.row} ({first.reason}); "
+                f"{_counted(len(dataset.rejects))} could not be read, the first: {first.row} ({first.reason}); "
                 "-o FILE keeps the list.",
                 file=sys.stderr,
             )
         return None
-    lost = f"; {len(dataset.rejects):,} rows could not be read: see {rejected}" if rejected else ""
+    lost = f"; {_counted(len(dataset.rejects))} could not be read: see {rejected}" if rejected else ""
     return Answer(data, f"{len(dataset):,} predictions saved to {out}{lost}")
+
+
+def _counted(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 @app.command(cls=Command)
@@ -214,7 +218,7 @@ def evaluate(
         metrics = artefact.evaluate(dataset)
         report("evaluate", len(dataset), len(dataset))
     data = {"run": str(run), "rows": len(dataset), "rejected": len(dataset.rejects), "metrics": metrics}
-    return Answer(data, f"{len(dataset):,} rows", ("metric", "value"), list(metrics.items()))
+    return Answer(data, _counted(len(dataset)), ("metric", "value"), list(metrics.items()))
 
 
 def _open(run: Path, path: Path, labelled: bool) -> tuple[Artefact, Dataset]:
