@@ -144,7 +144,7 @@ def _mistakes(task: Task, rows: Dataset, prediction: Prediction, values: Sequenc
     """The wrong rows of which the model was surest; for regression the largest errors."""
     if task.name == "regression":
         errors = np.abs(np.array(values, float) - np.array(prediction.values, float))
-        order = np.argsort(-errors)[:MISTAKES]
+        order = np.argsort(-errors)[:MISTAKES].tolist()
     else:
         wrong = np.array([_differs(task, t, p) for t, p in zip(values, prediction.values)])
         sure = prediction.confidence if prediction.confidence is not None else np.zeros(len(wrong))

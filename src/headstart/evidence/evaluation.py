@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
     labelled = parts.labelled()
     for entry in entries:
         if not entry.method.gradients and problem.valid is not None:  # cheap to fit on all labelled rows
-            entry.fitted, seconds = _timed(lambda e=entry: e.method.fit(problem.replace(train=labelled, valid=None)))
+            entry.fitted, seconds = _timed(partial(entry.method.fit, problem.replace(train=labelled, valid=None)))
             entry.seconds += seconds
         entry.outputs = entry.fitted.outputs(parts.test)
     transfer, control = _best(entries, "transfer"), _best(entries, "control")
@@ -122,7 +123,7 @@ def _fit_all(problem: Problem, methods: Sequence[Method], effort: str) -> list[E
     targets = problem.task.encode(valid.targets()) if valid is not None else None
     for method in methods:
         spent = sum(entry.seconds for entry in entries if entry.method.role == "transfer")
-        fitted, seconds = _timed(lambda m=method, s=spent: m.fit(_limited(problem, m, s, effort)))
+        fitted, seconds = _timed(partial(method.fit, _limited(problem, method, spent, effort)))
         score = problem.task.score(fitted.outputs(valid), targets) if valid is not None else None
         entries.append(Entry(method, fitted, score, seconds))
     return entries
@@ -160,7 +161,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         seed=problem.seed,
     )  # fmt: skip
     final = {
-        method.name: _timed(lambda m=method: m.fit(_limited(_whole(problem, m, rows), m, 0.0, effort)))
+        method.name: _timed(partial(method.fit, _limited(_whole(problem, method, rows), method, 0.0, effort)))
         for method in methods
     }
     entries, scores = [], {}

@@ -77,7 +77,7 @@ class Scratch(GradientMethod):
             batch, target = rows.batch(at, True)
             with torch.autocast(where.type, torch.bfloat16, enabled=bf16):
                 loss = self.loss(network, batch.to(where), target.to(where), problem)["loss"]
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), self.clip)
             optimiser.step()
             optimiser.zero_grad()
