@@ -109,7 +109,7 @@ class Trainer:
         self.data, self.costs, self.loss, self.prepare, self.validate = data, costs, loss, prepare, validate
         self.seed, self.key, self.deadline, self.report, self.stage = seed, key, deadline, report, stage
         self.checkpoint = folder / f"{stage}.checkpoint" if folder is not None else None
-        self.accelerator = Accelerator(gradient_accumulation_steps=schedule.accumulate)
+        self.accelerator = Accelerator()
         self.precision = precision
         self.bf16 = False
         self.notes: list[str] = []
@@ -133,8 +133,7 @@ class Trainer:
 
     def _run(self) -> list[Json]:
         schedule = self.schedule
-        piece = max(1, schedule.batch_size // schedule.accumulate)
-        per_epoch = math.ceil(len(self.costs) / piece)
+        per_epoch = math.ceil(len(self.costs) / schedule.batch_size)
         self.total_steps = schedule.epochs * per_epoch
         self.network.to(self.accelerator.device)
         optimiser = self._optimiser()
@@ -149,18 +148,16 @@ class Trainer:
         stop = self.epoch >= schedule.epochs
         while not stop:
             self._thaw()
-            self.network.train()
-            order = batches(self.costs, piece, self.seed, self.epoch, schedule.bucket)
+            order = batches(self.costs, schedule.batch_size, self.seed, self.epoch, schedule.bucket)
             for position in range(first, len(order)):
-                whole = (position + 1) % schedule.accumulate == 0 or position + 1 == len(order)
-                running += self._step(order[position], optimiser, average, whole)
+                running += self._step(order[position], optimiser, average)
                 self.step += 1
                 self.report(self.stage, self.step, self.total_steps)
                 if self.deadline is not None and time.monotonic() > self.deadline:
                     self.notes.append(f"{self.stage} stopped at its time limit in epoch {self.epoch + 1}.")
                     stop = True
                     break
-                due = time.monotonic() - saved > CHECKPOINT_SECONDS and whole and position + 1 < len(order)
+                due = time.monotonic() - saved > CHECKPOINT_SECONDS and position + 1 < len(order)
                 if self.checkpoint and due:
                     self.seconds = time.monotonic() - started
                     self._save(optimiser, average, (position + 1, waited, running))
@@ -182,22 +179,25 @@ class Trainer:
 
     # --- one step ----------------------------------------------------------------------------------------------
 
-    def _step(self, rows: np.ndarray, optimiser: torch.optim.Optimizer, average: Any, whole: bool) -> float:
-        batch, target = self.prepare(rows, True)
-        batch, target = batch.to(self.accelerator.device), target.to(self.accelerator.device)
+    def _step(self, rows: np.ndarray, optimiser: torch.optim.Optimizer, average: Any) -> float:
+        """One step on these rows, in ``accumulate`` pieces that weigh by their rows. Returns the mean loss."""
         for group, settings in zip(self.groups, optimiser.param_groups):
             settings["lr"] = group.rate * self._rate()
-        with self._autocast():
-            loss = self.loss(self.network, batch, target)["loss"]
-        self.accelerator.backward(loss)
-        if whole:
-            trained = [p for group in self.groups for p in group.parameters if p.requires_grad]
-            self.accelerator.clip_grad_norm_(trained, self.schedule.clip)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            if average is not None:
-                average.update_parameters(self.network)
-        return float(loss.detach())
+        total = 0.0
+        for piece in np.array_split(rows, min(self.schedule.accumulate, len(rows))):
+            batch, target = self.prepare(piece, True)
+            batch, target = batch.to(self.accelerator.device), target.to(self.accelerator.device)
+            with self._autocast():
+                loss = self.loss(self.network, batch, target)["loss"] * (len(piece) / len(rows))
+            self.accelerator.backward(loss)
+            total += float(loss.detach())
+        trained = [p for group in self.groups for p in group.parameters if p.requires_grad]
+        self.accelerator.clip_grad_norm_(trained, self.schedule.clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        if average is not None:
+            average.update_parameters(self.network)
+        return total
 
     def _rate(self) -> float:
         """The multiplier of the learning rate at this step: linear warm-up, then cosine to zero."""
@@ -242,9 +242,15 @@ class Trainer:
         return AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
 
     def _thaw(self) -> None:
+        """Training mode for what trains in this epoch; the statistics of a frozen batch norm are frozen as well."""
         for group in self.groups:
             for parameter in group.parameters:
                 parameter.requires_grad_(self.epoch >= group.start)
+        self.network.train()
+        for module in self.network.modules():
+            own = list(module.parameters(recurse=False))
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and own and not any(p.requires_grad for p in own):
+                module.eval()
 
     def _check_bf16(self) -> bool:
         """Whether to train in bf16: native here, and the first batch's loss and outputs agree with fp32."""
@@ -301,7 +307,7 @@ class Trainer:
         except Exception:  # a damaged checkpoint costs the time since the start, nothing else
             self.notes.append(f"{self.stage}: the checkpoint was damaged; started again.")
             return None
-        if state["key"] != self.key:
+        if not isinstance(state, dict) or state.get("key") != self.key:
             return None
         self.network.load_state_dict(state["network"])
         if average is not None and state["average"] is not None:
