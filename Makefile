@@ -26,7 +26,7 @@ install-dev: .venv/installed-dev
 demo: .venv/installed
 	$(BIN)/headstart sources fetch minilm
 	data=$$($(BIN)/headstart data fetch clothing_reviews_demo) && \
-	$(BIN)/headstart fit "$$data" --target "Department Name" --out $(RUN)
+	$(BIN)/headstart fit "$$data" --target "Department Name" --budget 4m --out $(RUN)
 
 # One thread a worker: more workers than cores make every one of them slow.
 test: .venv/installed-dev

@@ -118,6 +118,7 @@ class Trainer:
         self.best_score = -math.inf
         self.epoch = self.step = self.total_steps = 0
         self.seconds = 0.0
+        self._began = 0.0
         self.resumed = False
 
     def run(self) -> list[Json]:
@@ -145,6 +146,7 @@ class Trainer:
         else:
             self.bf16 = self._check_bf16()
         started, saved = time.monotonic() - self.seconds, time.monotonic()
+        self._began = started
         stop = self.epoch >= schedule.epochs
         while not stop:
             self._thaw()
@@ -200,11 +202,18 @@ class Trainer:
         return total
 
     def _rate(self) -> float:
-        """The multiplier of the learning rate at this step: linear warm-up, then cosine to zero."""
-        warm = self.schedule.warmup * self.total_steps
-        if self.step < warm:
-            return (self.step + 1) / (warm + 1)
-        return 0.5 * (1 + math.cos(math.pi * (self.step - warm) / max(1.0, self.total_steps - warm)))
+        """The multiplier of the learning rate now: linear warm-up, then cosine to zero.
+
+        Progress is the share of the steps done, or of the time where that runs out first, so that a run under a tight
+        budget still ends at a small rate.
+        """
+        progress, warm = (self.step + 1) / (self.total_steps + 1), self.schedule.warmup
+        if progress < warm:
+            return progress / warm
+        if self.deadline is not None:
+            spent = time.monotonic() - self._began
+            progress = max(progress, min(1.0, spent / max(1e-9, self.deadline - self._began)))
+        return 0.5 * (1 + math.cos(math.pi * (progress - warm) / max(1e-9, 1 - warm)))
 
     def _autocast(self) -> Any:
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.bf16)

@@ -130,6 +130,7 @@ def fit(
     extractor = None
     if chosen is not None:
         extractor = Extractor(chosen, precision=precision, cache=chosen.provider != "identity", report=report)
+        extractor.ensure(dataset.without("target"), outputs_read(transfers, extractor, learned))
     parts = split(dataset, learned.strata(dataset.targets()), seed=seed)
     parts = without_twins(parts, extractor, learned)
     learned = infer_task(parts.labelled(), learned.name) if learned.name == "regression" else learned
@@ -199,6 +200,14 @@ def plan(source: Source | None, method: str, effort: str, settings: Json, rows: 
         for found in (catalog.find("methods", name) for name in names)
         if not found.gradients or (trainable and (rows >= SMALL or effort == "thorough"))
     ]
+
+
+def outputs_read(methods: Sequence[Method], extractor: Extractor, task: Task) -> list[str]:
+    """Every output of the source that the methods and the search for twins read, so that one pass computes them all."""
+    found = [] if task.needs == "tokens" else ["pooled"]
+    for method in methods:
+        found += method.outputs_read(extractor, task)
+    return list(dict.fromkeys(found or [task.needs]))
 
 
 def budget_seconds(budget: str | float | None, effort: str) -> float | None:

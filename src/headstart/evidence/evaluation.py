@@ -48,7 +48,7 @@ class Entry:
         details = self.method.hyperparameters()
         if not self.method.gradients and self.fitted.history:
             details = {**details, **self.fitted.history[-1]}
-        description = (type(self.method).__doc__ or "").strip().splitlines()[0]
+        description = self.fitted.description
         return Candidate(self.name, self.method.role, description, self.validation, self.test, self.seconds, details)
 
 
@@ -137,7 +137,7 @@ def _limited(problem: Problem, method: Method, spent: float, effort: str) -> Pro
     if method.role == "control":
         limit = max(spent, SCRATCH_SECONDS[effort])
         return problem.replace(
-            deadline=time.monotonic() + (limit if left is None else max(1.0, min(limit, 0.6 * left)))
+            deadline=time.monotonic() + (limit if left is None else max(1.0, min(limit, 0.4 * left)))
         )
     return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.5 * left))
 

@@ -81,6 +81,11 @@ class Fitted(ABC):
     method: Method
     history: list[Json]
 
+    @property
+    def description(self) -> str:
+        """A few words on what was fitted, for tables and the summary."""
+        return (type(self.method).__doc__ or "").strip().splitlines()[0].rstrip(".")
+
     @abstractmethod
     def outputs(self, dataset: Dataset) -> Outputs:
         """Raw outputs of the rows (see `headstart.types.Outputs`)."""
@@ -119,6 +124,10 @@ class Method(ABC):
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             check_bounds(self.name, item, getattr(self, item.name))
+
+    def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
+        """Names of the source's outputs that `fit` will read from the extractor; the task's need by default."""
+        return [task.needs]
 
     @abstractmethod
     def fit(self, problem: Problem) -> Fitted:

@@ -33,6 +33,13 @@ FEATURIZERS: dict[str, type[Featurizer]] = {
     found.kind: found for found in (TextFeatures, WordFeatures, ImageFeatures, TableFeatures)
 }
 
+WORDS = {
+    "text": "TF-IDF",
+    "words": "words, shapes, context",
+    "image": "pixels, colours, gradients",
+    "table": "one-hot and scaled columns",
+}
+
 
 @dataclass(frozen=True)
 class Baseline(Method):
@@ -96,6 +103,13 @@ class BaselineFitted(Fitted):
         self.history: list[Json] = []
         self.validation_score = float("nan")
         self.cv_outputs: Any = None
+
+    @property
+    def description(self) -> str:
+        """What was fitted, in a few words."""
+        if self.trees is not None:
+            return "gradient boosting"
+        return f"{WORDS.get(self.features.kind, self.features.kind)} + linear"
 
     def record(self, score: float, outputs: Any, chosen: Json) -> None:
         """Keep what cross-validation said of the chosen model."""

@@ -19,6 +19,8 @@ from headstart.errors import MethodError
 from headstart.methods.base import Method, Problem, hyper
 from headstart.methods.network import NetworkFitted, layer_rows
 from headstart.nn.linear import LinearFit, fit_linear
+from headstart.runtime import Extractor
+from headstart.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,10 @@ class Probe(Method):
         """Fit on the training rows alone; ``problem.valid`` is not read."""
         if problem.source is None or problem.extractor is None:
             raise MethodError("HS-METHOD-003", "probe needs a source.", "Name one with --source.")
-        choices = self._choices(problem)
+        choices = self._choices(problem.extractor, problem.task)
         targets = problem.task.encode(problem.train.targets())
         best: tuple[float, tuple[str, ...], LinearFit] | None = None
-        everything = tuple(dict.fromkeys(output for outputs in choices for output in outputs))
-        problem.extractor.ensure(problem.train, everything)
+        problem.extractor.ensure(problem.train, self.outputs_read(problem.extractor, problem.task))
         for outputs in choices:
             fit = self._linear(problem, outputs, targets)
             if best is None or fit.cv_score > best[0] + 1e-3:  # a wider head must earn its width
@@ -60,17 +61,20 @@ class Probe(Method):
         )  # fmt: skip
         return fitted
 
-    def _choices(self, problem: Problem) -> list[tuple[str, ...]]:
-        assert problem.extractor is not None and problem.source is not None
-        if problem.task.needs == "tokens":
+    def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
+        """All that the choice of layers looks at."""
+        return list(dict.fromkeys(output for outputs in self._choices(extractor, task) for output in outputs))
+
+    def _choices(self, extractor: Extractor, task: Task) -> list[tuple[str, ...]]:
+        if task.needs == "tokens":
             return [("tokens",)]
         if self.layers == "last":
             return [("pooled",)]
         if self.layers == "auto":
-            cuts = problem.extractor.cuts(2)
+            cuts = extractor.cuts(2)
             return [("pooled",), ("pooled", *cuts)] if cuts else [("pooled",)]
         names = [name.strip() for name in self.layers.split(",")]
-        known = ["pooled", *(layer.name for layer in problem.source.layers())]
+        known = ["pooled", *(layer.name for layer in extractor.source.layers())]
         for name in names:
             if name not in known:
                 raise MethodError("HS-METHOD-002", f'probe: there is no layer "{name}".', f"Known: {', '.join(known)}")

@@ -19,7 +19,7 @@ def fuse_batchnorm(network: nn.Module, run: Callable[[], Any]) -> int:
 
     A subclass of BatchNorm2d with its own activation (timm's) keeps the activation. ``network`` must be in eval mode.
     """
-    made: dict[int, nn.Conv2d] = {}
+    made: dict[int, tuple[nn.Conv2d, int]] = {}  # what a convolution returned: itself, the tensor's version
     readers: dict[int, int] = {}
     pairs: list[tuple[nn.Conv2d, str, nn.BatchNorm2d, int]] = []
     alive: list[torch.Tensor] = []  # keeps ids unique during the pass
@@ -29,14 +29,16 @@ def fuse_batchnorm(network: nn.Module, run: Callable[[], Any]) -> int:
             for value in args:
                 if isinstance(value, torch.Tensor):
                     readers[id(value)] = readers.get(id(value), 0) + 1
-                    if isinstance(module, nn.BatchNorm2d) and id(value) in made:
-                        pairs.append((made[id(value)], name, module, id(value)))
+                    conv, version = made.get(id(value), (None, 0))
+                    if isinstance(module, nn.BatchNorm2d) and conv is not None and value._version == version:
+                        pairs.append((conv, name, module, id(value)))
 
         return hook
 
     def after(module: nn.Conv2d, args: tuple[Any, ...], output: torch.Tensor) -> None:
         alive.append(output)
-        made[id(output)] = module
+        made[id(output)] = module, output._version
+        readers[id(output)] = 0  # a tensor that is gone may have had this id
 
     hooks: list[Any] = []
     for name, module in network.named_modules():
