@@ -47,7 +47,7 @@ def fuse_batchnorm(network: nn.Module, run: Callable[[], Any]) -> int:
         if type(module) is nn.Conv2d or (isinstance(module, nn.Conv2d) and not list(module.children())):
             hooks.append(module.register_forward_hook(after))
     try:
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():  # in inference mode tensors have no version
             run()
     finally:
         for hook in hooks:
