@@ -1,4 +1,4 @@
-"""Fine-tuning minilm on 2 000 reviews, 3 epochs: as Headstart does it, and the same loop in fp32 without length buckets.
+"""Fine-tuning minilm on 2 000 reviews, 3 epochs: Headstart, and the same loop in fp32 without length buckets.
 
     python benchmarks/finetune_speed.py [--rows 2000] [--test 4000]
 
