@@ -12,14 +12,17 @@ It is written beside its place and renamed. Loading checks every digest first an
 from __future__ import annotations
 
 import hashlib
-import importlib
+import importlib.util
 import json
 import re
 import shutil
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from headstart import catalog
 from headstart.cache import write_error
@@ -46,9 +49,14 @@ class Artefact:
     def predict(self, data: Dataset | str | Path | Sequence[Sample]) -> Prediction:
         """Predictions for a dataset, a path, or a list of input values, in the user's own labels.
 
-        Raises DataError HS-DATA-015 where a column the model needs is missing.
+        Raises DataError HS-DATA-015 where a column the model needs is missing, HS-DATA-010 where a value given in
+        memory cannot be read: there each row must get its prediction (a path may have rejects; see `read`).
         """
-        return self.fitted.predict(self.read(data))
+        dataset = self.read(data)
+        if dataset.rejects and not isinstance(data, Dataset | str | Path):
+            first = dataset.rejects[0]
+            raise DataError("HS-DATA-010", f"row {first.row} cannot be read: {first.reason}.", "Leave the row out.")
+        return self.fitted.predict(dataset)
 
     def evaluate(self, data: Dataset | str | Path) -> dict[str, float]:
         """All metrics on labelled rows. Raises DataError HS-DATA-003 where the target column is missing."""
@@ -61,17 +69,17 @@ class Artefact:
         from headstart.datasets.read import read
 
         inputs = [column for column in self.columns if column.role == "input"]
-        target = next((column for column in self.columns if column.role == "target"), None)
+        target = next((column for column in self.columns if column.role == "target" and labelled), None)
         if isinstance(data, Dataset):
             dataset = data
         else:
             if isinstance(data, list | tuple):
                 data = {inputs[0].name: list(data)} if len(inputs) == 1 else _columns_of(data, inputs)
-            kinds = {column.name: column.kind for column in [*inputs, *([target] if labelled and target else [])]}
+            kinds = {column.name: column.kind for column in [*inputs, *([target] if target else [])]}
             try:
                 dataset = read(
                     data,
-                    target=target.name if labelled and target else None,
+                    target=target.name if target else None,
                     input=[column.name for column in inputs],
                     kinds=kinds,
                     for_prediction=not labelled,
@@ -88,7 +96,7 @@ class Artefact:
                     f'{dataset.origin}: the model needs the column "{column.name}".',
                     did_you_mean(column.name, known),
                 )
-        return dataset.assign(input=[column.name for column in inputs])
+        return _arranged(dataset, inputs, target)
 
     # --- showing -----------------------------------------------------------------------------------------------
 
@@ -177,7 +185,7 @@ def load(folder: str | Path) -> Artefact:
         method = make(catalog.find("methods", manifest["method"]["name"]), settings)
         columns = [Column(**column) for column in manifest["columns"]]
         fitted = _fitted_class(manifest["kind"]).load(place / "model", task, method)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         if isinstance(error, HeadstartError):
             raise
         raise ArtefactError("HS-ARTEFACT-004", f"{place} is damaged ({error}).", "Copy the run again.") from error
@@ -204,18 +212,36 @@ def _manifest(place: Path) -> Json:
 
 
 def _fitted_class(kind: str) -> type[Fitted]:
-    if not re.fullmatch(r"methods\.[a-z_0-9]+", kind):
-        raise ArtefactError("HS-ARTEFACT-004", f'model.json names the kind "{kind}".', "Copy the run again.")
-    module = importlib.import_module(f"headstart.{kind}")
-    return next(
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Fitted) and getattr(value, "kind", None) == kind
-    )
+    known = re.fullmatch(r"methods\.[a-z_0-9]+", kind) and importlib.util.find_spec(f"headstart.{kind}")
+    module = importlib.import_module(f"headstart.{kind}") if known else None
+    for value in vars(module).values() if module else ():
+        if isinstance(value, type) and issubclass(value, Fitted) and getattr(value, "kind", None) == kind:
+            return value
+    raise ArtefactError("HS-ARTEFACT-004", f'model.json names the kind "{kind}".', "Copy the run again.")
 
 
 def _columns_of(rows: Sequence[Any], inputs: Sequence[Column]) -> dict[str, list[Any]]:
+    for number, row in enumerate(rows, start=1):
+        for column in inputs:
+            if not isinstance(row, dict) or column.name not in row:
+                hint = did_you_mean(column.name, row) if isinstance(row, dict) else "Give dicts, one a row."
+                raise DataError("HS-DATA-015", f'row {number}: the model needs the column "{column.name}".', hint)
     return {column.name: [row[column.name] for row in rows] for column in inputs}
+
+
+def _arranged(dataset: Dataset, inputs: Sequence[Column], target: Column | None) -> Dataset:
+    """The model's inputs and nothing else as input, in its order: several texts of a row are joined in it."""
+    roles = {**{column.name: "input" for column in inputs}, **({target.name: "target"} if target else {})}
+    others = [column.name for column in dataset.columns if column.name not in roles]
+    gone = ("input", "target") if target else ("input",)
+    columns = []
+    for column in map(dataset.column, [*roles, *others]):
+        role = roles.get(column.name, "unused" if column.role in gone else column.role)
+        columns.append(replace(column, role=role))  # type: ignore[arg-type]
+    return Dataset(
+        dataset.table, columns, origin=dataset.origin, root=dataset.root, rejects=dataset.rejects,
+        numbers=dataset.numbers,
+    )  # fmt: skip
 
 
 def _swap(fresh: Path, folder: Path) -> None:
