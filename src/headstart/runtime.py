@@ -158,9 +158,9 @@ class Extractor:
         plain = freeze(self.source, self.device, "fp32", fused=False)
         truth = self._pass(plain, batch, ()).pooled
         choice: dict[str, Any] = {"precision": "fp32", "fused": False, "cosine": 1.0}
-        wanted = (
-            [("fp32", True)] if self.precision == "fp32" or not bf16_is_native() else [("bf16", True), ("fp32", True)]
-        )
+        fusible = any(isinstance(module, nn.BatchNorm2d) for module in self.source.network.modules())
+        wanted = [("bf16", fusible)] if self.precision != "fp32" and bf16_is_native() else []
+        wanted += [("fp32", True)] if fusible else []
         best = _seconds(partial(self._pass, plain, batch, ()))
         for precision, fused in wanted:
             try:
@@ -276,9 +276,10 @@ def _values(features: Features, output: str) -> list[np.ndarray]:
     return list(tensor.float().cpu().numpy())
 
 
-def _seconds(run: Callable[[], Any], repeats: int = 2) -> float:
-    times = []
-    for _ in range(repeats):
+def _seconds(run: Callable[[], Any], enough: float = 0.3) -> float:
+    """The shortest of up to three runs; a slow one is not repeated."""
+    times: list[float] = []
+    while len(times) < 3 and sum(times) < enough:
         start = time.perf_counter()
         run()
         if torch.cuda.is_available():

@@ -45,7 +45,7 @@ class Entry:
 
     def candidate(self) -> Candidate:
         """The entry as a line of the record."""
-        details = self.method.hyperparameters()
+        details = self.fitted.method.hyperparameters()
         if not self.method.gradients and self.fitted.history:
             details = {**details, **self.fitted.history[-1]}
         description = self.fitted.description
