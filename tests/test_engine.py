@@ -202,7 +202,7 @@ def test_a_full_disk_is_an_error_with_a_code(eager, tmp_path, monkeypatch):
 
 
 CHILD = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -224,7 +224,7 @@ def train(out, say):
     extractor = Extractor(source, cache=False, precision="fp32")
     problem = Problem(
         rows, valid, task, source, extractor, seed=5, folder=home / ("work-" + out.stem), options={"precision": "fp32"},
-        report=lambda stage, done, total: say(done) if stage == "finetune" else None,
+        report=lambda stage, done, total: say(done) if stage == "finetune" else None, deadline=time.monotonic() + 600,
     )
     fitted = Finetune(epochs=4, batch_size=8, learning_rate=1e-3, patience=4).fit(problem)
     state = {**fitted.source.network.state_dict(), **fitted.head.state_dict()}
