@@ -67,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peer", nargs=2)
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--no-finetune", action="store_true", help="only the peer and the probe")
     given = parser.parse_args()
     if given.peer:
         peer(*given.peer)
@@ -91,7 +92,8 @@ def main() -> None:
             print(f"sentence-transformers + LR   accuracy {json.loads(done.stdout)['accuracy']:.4f}   {seconds:7.1f} s")
             probe = ours(csv, "probe")
             print(f"ratio of the times, peer / probe: {seconds / probe:.2f}")
-    ours(csv, "finetune")
+    if not given.no_finetune:
+        ours(csv, "finetune")
 
 
 if __name__ == "__main__":

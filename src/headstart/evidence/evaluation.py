@@ -85,7 +85,9 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
     labelled = parts.labelled()
     for entry in entries:
         if not entry.method.gradients and problem.valid is not None:  # cheap to fit on all labelled rows
-            entry.fitted, seconds = _timed(partial(entry.method.fit, problem.replace(train=labelled, valid=None)))
+            entry.fitted, seconds = _timed(
+                partial(entry.fitted.method.fit, problem.replace(train=labelled, valid=None))
+            )
             entry.seconds += seconds
         entry.outputs = entry.fitted.outputs(parts.test)
     transfer, control = _best(entries, "transfer"), _best(entries, "control")

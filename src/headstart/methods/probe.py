@@ -8,7 +8,7 @@ the source was trained for. Alain & Bengio 2016, Understanding intermediate laye
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,9 +54,10 @@ class Probe(Method):
             head.bias.copy_(torch.from_numpy(fit.bias))
         rows = layer_rows(problem.source, head, [])
         rows[-1] = type(rows[-1])("head", rows[-1].parameters, 1.0, None)
+        settled = self if outputs == ("tokens",) else replace(self, layers=",".join(outputs))
         chosen = {"outputs": list(outputs), "strength": fit.strength, "cross-validation": score}
         fitted = NetworkFitted(
-            self, problem.task, problem.source, head, outputs, changed=False,
+            settled, problem.task, problem.source, head, outputs, changed=False,
             extractor=problem.extractor, precision=problem.extractor.precision, history=[chosen], layers=rows,
         )  # fmt: skip
         return fitted
