@@ -21,7 +21,7 @@ import numpy as np
 
 from headstart.datasets.base import Dataset
 from headstart.errors import ArtefactError
-from headstart.methods.base import Fitted, Method, Problem, hyper
+from headstart.methods.base import Fitted, Method, Problem, groups_of, hyper
 from headstart.nn.boosting import Boosted, fit_boosting
 from headstart.nn.featurizers import Featurizer, ImageFeatures, TextFeatures, WordFeatures, owners
 from headstart.nn.linear import fit_linear
@@ -58,7 +58,7 @@ class Baseline(Method):
         """Fit on the training rows alone; neither source nor ``problem.valid`` is read."""
         train, task = problem.train, problem.task
         targets = task.encode(train.targets())
-        groups = _groups(train)
+        groups = groups_of(train)
         features, X = _featurize(train, task)
         strengths = None if self.strength is None else [self.strength]
         owner = owners(train) if isinstance(features, WordFeatures) else None
@@ -193,13 +193,6 @@ def _featurize(train: Dataset, task: Task) -> tuple[Featurizer, Any]:
         return ImageFeatures.fit_transform(train)
     table = TableFeatures.fit(train)
     return table, table.transform(train)
-
-
-def _groups(train: Dataset) -> Array | None:
-    columns = train.with_role("group")
-    if not columns:
-        return None
-    return np.unique([str(value) for value in train.values(columns[0].name)], return_inverse=True)[1]
 
 
 def _misfit(folder: Path, what: str) -> ArtefactError:

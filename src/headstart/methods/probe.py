@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from headstart.errors import MethodError
-from headstart.methods.base import Method, Problem, hyper
+from headstart.methods.base import Method, Problem, groups_of, hyper
 from headstart.methods.network import NetworkFitted, layer_rows
 from headstart.nn.linear import LinearFit, fit_linear
 from headstart.runtime import Extractor
@@ -85,7 +85,7 @@ class Probe(Method):
         extractor = problem.extractor
         assert extractor is not None
         strengths = None if self.strength == 0 else [self.strength]
-        groups = groups_of(problem)
+        groups = groups_of(problem.train)
         if outputs == ("tokens",):
             rows = extractor.tokens(problem.train)
             X = np.concatenate(rows)
@@ -98,12 +98,3 @@ class Probe(Method):
         return fit_linear(
             problem.task, X, targets, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds
         )
-
-
-def groups_of(problem: Problem) -> np.ndarray | None:
-    """The group of each training row as integers [N], where a column has that role."""
-    columns = problem.train.with_role("group")
-    if not columns:
-        return None
-    values = [str(value) for value in problem.train.values(columns[0].name)]
-    return np.unique(values, return_inverse=True)[1]
