@@ -16,11 +16,12 @@ from typing import Any
 
 from headstart.errors import MethodError, SourceError, TaskError, did_you_mean
 
-CONTRACTS = {"methods": "Method", "tasks": "Task", "sources": "Source"}
+CONTRACTS = {"methods": "Method", "tasks": "Task", "sources": "Source", "rankers": "Ranker"}
 _UNKNOWN = {
     "methods": (MethodError, "HS-METHOD-001", "method"),
     "tasks": (TaskError, "HS-TASK-001", "task"),
     "sources": (SourceError, "HS-SOURCE-001", "source provider"),
+    "rankers": (MethodError, "HS-METHOD-001", "ranker"),
 }
 
 

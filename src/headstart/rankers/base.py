@@ -1,0 +1,156 @@
+"""The Ranker contract: one number for how well a source's features suit a target, before anything is trained.
+
+A ranker is a frozen dataclass whose fields are its settings. `Ranker.score` checks what it is given and calls
+`Ranker.measure`, the one method that a score's file writes. All arithmetic is in float64.
+
+A score is a function of the set of rows: their order, the names of the classes, and classes without rows do not change
+it. Where a score can take only part of the rows, or needs them in a fixed order, it takes them by a digest of their
+content (`by_content`), so this holds for a given seed as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+import numpy as np
+
+from headstart.errors import DataError, MethodError
+
+Array: TypeAlias = np.ndarray
+
+Kind: TypeAlias = Literal["classes", "labels", "values"]
+"""classes: int [N]. labels: 0/1 floats [N,C], any number of ones a row. values: floats [N,K]."""
+
+LEAST_ROWS = 4
+"""Below this no score says anything."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Checked targets in one form. ``columns`` are [N,C]: one-hot classes, 0/1 labels, or values.
+
+    Of C only the columns that differ between rows are kept, so every class has a row. classes: int [N], the column of
+    each row, for the kind ``classes`` alone.
+    """
+
+    kind: Kind
+    columns: Array
+    classes: Array | None = None
+
+    def rows(self, chosen: Array) -> Target:
+        """These rows; columns that no longer differ go."""
+        if self.classes is not None:
+            return _classes(self.classes[chosen])
+        columns = self.columns[chosen]
+        return Target(self.kind, columns[:, _differs(columns)])
+
+    def partitions(self) -> list[Array]:
+        """The target as one or more divisions of the rows into numbered groups, each int [N].
+
+        The classes are one; each label is one of its own, into rows without and with it.
+        """
+        if self.classes is not None:
+            return [self.classes]
+        return [np.asarray(column, dtype=np.int64) for column in self.columns.T]
+
+
+@dataclass(frozen=True)
+class Ranker(ABC):
+    """One score; higher is better. Subclasses are final.
+
+    name: the file's name. paper: where it comes from. reads: the kinds of target for which it is defined. needs:
+    ``features`` [N,D], or ``probabilities`` [N,Z] that the source's own classifier gives (LEEP).
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    reads: ClassVar[frozenset[str]]
+    needs: ClassVar[Literal["features", "probabilities"]] = "features"
+
+    def score(self, features: Array, targets: Array) -> float:
+        """The score of features [N,D] for targets: int [N] classes, 0/1 float [N,C] labels, or float [N,K] values.
+
+        Raises MethodError HS-METHOD-003 for a kind of target that the score does not read, features that are not
+        finite numbers, and shapes that do not match; DataError HS-DATA-012 for fewer than 4 rows and HS-DATA-006 where
+        the targets are all the same.
+        """
+        target = self.checked(features, targets)
+        return float(self.measure(np.asarray(features, dtype=np.float64), target))
+
+    @abstractmethod
+    def measure(self, features: Array, target: Target) -> float:
+        """The score of finite float64 features [N,D]; the target has been checked."""
+
+    def checked(self, features: Array, targets: Array) -> Target:
+        """The targets in one form, or an error; see `score`."""
+        features, targets = np.asarray(features), np.asarray(targets)
+        if features.ndim != 2 or features.dtype.kind not in "fiub" or features.shape[1] == 0:
+            raise self.cannot(
+                f"the {self.needs} are {list(features.shape)} of {features.dtype}; expected numbers [N,D]"
+            )
+        if len(features) != len(targets):
+            raise self.cannot(f"there are {len(features)} rows of {self.needs} and {len(targets)} targets")
+        if len(targets) < LEAST_ROWS:
+            raise DataError(
+                "HS-DATA-012", f"{self.name}: {len(targets)} rows; expected {LEAST_ROWS} or more.", "Label more rows."
+            )
+        if not np.isfinite(features).all():
+            row, column = np.argwhere(~np.isfinite(features))[0]
+            raise self.cannot(f"row {row}, column {column} of the {self.needs} is {features[row, column]}")
+        kind = kind_of(targets)
+        if kind not in self.reads:
+            raise self.cannot(f"it is not defined for {kind}, only for {' and '.join(sorted(self.reads))}")
+        if not np.isfinite(targets).all():
+            raise self.cannot(f"row {np.argwhere(~np.isfinite(targets))[0][0]} of the targets is not a finite number")
+        columns = targets.astype(np.float64).reshape(len(targets), -1)
+        target = _classes(targets) if kind == "classes" else Target(kind, columns[:, _differs(columns)])
+        if target.columns.shape[1] == 0:
+            raise DataError(
+                "HS-DATA-006",
+                f"{self.name}: all targets are the same.",
+                "Add rows with another target, or rank on more.",
+            )
+        return target
+
+    def cannot(self, what: str) -> MethodError:
+        """The error HS-METHOD-003 of this ranker."""
+        return MethodError("HS-METHOD-003", f"{self.name}: {what}.", "`headstart rank --help` tells what rankers read.")
+
+
+def kind_of(targets: Array) -> Kind:
+    """What an array of targets holds: integers are classes; floats that are all 0 or 1 labels; other floats values."""
+    if targets.dtype.kind in "iub":
+        if targets.ndim != 1:
+            raise MethodError(
+                "HS-METHOD-003", f"targets of {list(targets.shape)} integers.", "Give classes as int [N]."
+            )
+        return "classes"
+    if targets.dtype.kind != "f" or targets.ndim not in (1, 2):
+        raise MethodError(
+            "HS-METHOD-003",
+            f"targets of shape {list(targets.shape)} and type {targets.dtype}.",
+            "Give int [N] (classes), 0/1 float [N,C] (labels) or float [N,K] (values).",
+        )
+    return "labels" if targets.ndim == 2 and np.isin(targets, (0.0, 1.0)).all() else "values"
+
+
+def by_content(features: Array, seed: int) -> Array:
+    """The rows' numbers [N] in an order that looks random and depends on each row's content and the seed alone."""
+    key = seed.to_bytes(8, "little", signed=True)
+    rows = np.ascontiguousarray(features)
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest() for row in rows]
+    return np.argsort(np.frombuffer(b"".join(digests), dtype=">u8"), kind="stable")
+
+
+def _classes(targets: Array) -> Target:
+    """Classes numbered from 0, those without rows left out. One class alone has no columns."""
+    present, classes = np.unique(targets, return_inverse=True)
+    columns = np.eye(len(present))[classes] if len(present) > 1 else np.zeros((len(targets), 0))
+    return Target("classes", columns, classes)
+
+
+def _differs(columns: Array) -> Array:
+    return np.asarray((columns != columns[:1]).any(axis=0))
