@@ -24,8 +24,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from headstart import catalog
-from headstart.cache import write_error
+from headstart import catalog, disk
 from headstart.datasets.base import Column, Dataset
 from headstart.errors import ArtefactError, DataError, HeadstartError, did_you_mean
 from headstart.methods.base import Fitted, make
@@ -152,14 +151,13 @@ def save(artefact: Artefact, rejects: Sequence[Any] = ()) -> None:
         if rejects:
             write_rejects(rejects, fresh / "rejected.csv")
         _swap(fresh, folder)
-    except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise (error if isinstance(error, HeadstartError) else write_error(error, folder)) from error
-    except BaseException as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if "No space left" in str(error):  # safetensors raises its own class
-            raise write_error(OSError(28, "No space left on device"), folder) from error
+    except Exception as error:
+        refused = isinstance(error, OSError) or disk.refusal(error) is not None  # safetensors has a class of its own
+        if refused and not isinstance(error, HeadstartError):
+            raise disk.write_error(error, folder) from error
         raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def load(folder: str | Path) -> Artefact:

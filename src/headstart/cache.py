@@ -19,22 +19,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from headstart.errors import EnvironmentProblem
+from headstart.disk import write_error
 
 DIGEST = "S32"  # hex digest of one sample
-
-
-def write_error(error: OSError, path: Path) -> EnvironmentProblem:
-    """An operating-system error on writing ``path`` as one with a code: full disk, no permission, or other."""
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EnvironmentProblem(
-            "HS-ENV-002", f"{path}: the disk is full.", "Free some space; nothing was half written."
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return EnvironmentProblem("HS-ENV-003", f"{path}: no permission to write.", "Choose another folder.")
-    return EnvironmentProblem("HS-ENV-003", f"{path}: {error.strerror or error}.", "Choose another folder.")
 
 
 class Store:
@@ -74,7 +61,7 @@ class Store:
             part.replace(self.folder / name)
         except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
-            raise write_error(_as_os_error(error), self.folder) from error
+            raise write_error(error, self.folder) from error
 
     def rows(self, digests: np.ndarray) -> np.ndarray:
         """The stored rows [N,D] of these digests. Raises KeyError where one is missing (call `missing` first)."""
@@ -142,16 +129,3 @@ class Store:
 def key(parts: dict[str, Any]) -> str:
     """A short folder name for a set of facts (source digest, preprocessing, precision, ...)."""
     return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=10).hexdigest()
-
-
-def _as_os_error(error: OSError | SafetensorError) -> OSError:
-    if isinstance(error, OSError):
-        return error
-    import errno
-
-    text = str(error).lower()
-    if "no space" in text or "os error 28" in text:
-        return OSError(errno.ENOSPC, "No space left on device")
-    if "permission" in text or "read-only" in text or "os error 13" in text or "os error 30" in text:
-        return OSError(errno.EACCES, "Permission denied")
-    return OSError(errno.EIO, str(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headstart import disk
 from headstart.errors import EnvironmentProblem, HeadstartError, Problems, missing_package
 from headstart.types import Json
 
@@ -142,8 +142,6 @@ class Progress:
 
 # --- errors ----------------------------------------------------------------------------------------------------
 
-_FULL, _DENIED = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
-
 
 def understand(error: BaseException) -> HeadstartError:
     """The coded error that an exception stands for; HS-INTERNAL-001 where it is a fault of ours.
@@ -173,20 +171,8 @@ def _machine(error: BaseException) -> EnvironmentProblem | HeadstartError | None
     if isinstance(error, HeadstartError):
         return error
     text = str(error)
-    number = error.errno if isinstance(error, OSError) else None
-    where = f" at {error.filename}" if isinstance(error, OSError) and error.filename else ""
-    if number in _FULL or any(f"os error {code}" in text or f"[Errno {code}]" in text for code in _FULL):
-        return EnvironmentProblem(
-            "HS-ENV-002",
-            f"the disk is full{where}.",
-            "Free some space, or point --out or HEADSTART_HOME to another disk; the same command then goes on.",
-        )
-    if number in _DENIED or any(f"os error {code})" in text or f"[Errno {code}]" in text for code in _DENIED):
-        return EnvironmentProblem(
-            "HS-ENV-003",
-            f"no permission to read or write{where}.",
-            "Change its permissions, or point --out or HEADSTART_HOME to a folder that is yours.",
-        )
+    if (refused := disk.refusal(error)) is not None:
+        return refused
     out_of_memory = "can't allocate memory" in text or "out of memory" in text.lower()
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and out_of_memory):
         return EnvironmentProblem(

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart.cache import write_error
+from headstart.disk import write_error
 from headstart.errors import EnvironmentProblem
 from headstart.runtime import bf16_is_native
 from headstart.types import Batch, Json

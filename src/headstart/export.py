@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from headstart import disk
 from headstart.errors import ArtefactError, UsageError
 from headstart.types import Prediction, Record
 
@@ -68,15 +68,9 @@ def check_place(path: Path) -> None:
 
 
 def save_csv(path: Path, dataset: Dataset, prediction: Prediction) -> None:
-    """`write_csv` to a file, atomically. Raises OSError where the folder cannot be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as stream:
-            write_csv(stream, dataset, prediction)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """`write_csv` to a file, whole or not at all. Raises EnvironmentProblem HS-ENV-002 or HS-ENV-003."""
+    with disk.replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        write_csv(stream, dataset, prediction)
 
 
 def save_rejects(dataset: Dataset, out: Path | None) -> str | None:

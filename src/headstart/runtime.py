@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart.cache import Store, key, write_error
+from headstart.cache import Store, key
 from headstart.datasets.base import Dataset
+from headstart.disk import replace_text
 from headstart.nn.fuse import fuse_batchnorm
 from headstart.sources.base import Source
 from headstart.types import Batch, Features, cache_home
@@ -296,10 +297,4 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(data))
-        part.replace(path)
-    except OSError as error:
-        raise write_error(error, path) from error
+    replace_text(path, json.dumps(data))

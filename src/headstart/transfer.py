@@ -21,9 +21,10 @@ import numpy as np
 
 from headstart import artefact, catalog
 from headstart.artefact import Artefact
-from headstart.cache import key, write_error
+from headstart.cache import key
 from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
+from headstart.disk import write_error
 from headstart.errors import ArtefactError, MethodError, SourceError, UsageError
 from headstart.evidence.controls import controls
 from headstart.evidence.evaluation import evaluate

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from headstart.errors import EnvironmentProblem, SourceError
-from headstart.sources import disk, wheel
+from headstart.sources import wheel
 
 NAME, VERSION = "headstart-test-weights", "1.2"
 FILES = {"pack/weights/a.bin": b"a" * 1000, "pack/weights/deep/b.bin": b"b", "pack/code.py": b"raise SystemExit"}
@@ -187,12 +187,3 @@ def test_read_only_folder(index, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(EnvironmentProblem, match="HS-ENV-003"):
         wheel.fetch_member(NAME, VERSION, index, "pack/weights/a.bin", tmp_path / "locked" / "out")
-
-
-def test_leavings_of_killed_processes_go_after_a_day(tmp_path):
-    old, fresh = tmp_path / ".partial-old", tmp_path / ".partial-fresh"
-    old.mkdir()
-    fresh.mkdir()
-    os.utime(old, (1, 1))
-    with disk.workspace(tmp_path / "out"):
-        assert not old.exists() and fresh.exists()

@@ -17,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from headstart.datasets import checks, roles, store
+from headstart import disk
+from headstart.datasets import checks, roles
 from headstart.datasets.base import Dataset, Reject
 from headstart.datasets.parsed import Options, Parsed
 from headstart.errors import DataError, EnvironmentProblem, did_you_mean, raise_all
@@ -190,15 +191,10 @@ def _shorten(value: Any) -> str:
 def write_rejects(rejects: Sequence[Reject], path: str | Path) -> Path:
     """Write ``path,row,reason`` as CSV, whole or not at all. Raises EnvironmentProblem HS-ENV-002 or HS-ENV-003."""
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["path", "row", "reason"])
     writer.writerows([reject.path, "" if reject.row is None else reject.row, reject.reason] for reject in rejects)
-    with store.writing(path):
-        try:
-            part.write_text(text.getvalue(), encoding="utf-8", newline="")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    with disk.replacing(path) as part:
+        part.write_text(text.getvalue(), encoding="utf-8", newline="")
     return path

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from headstart import disk
 from headstart.datasets import prepare, store
 from headstart.errors import DataError, did_you_mean
 from headstart.types import cache_home
@@ -79,7 +80,7 @@ def _files(entry: dict[str, Any]) -> list[Path]:
 
 def _settle(part: Path, place: Path) -> None:
     """Move what is finished to its place; across disks, by a copy beside it and a rename."""
-    with store.writing(place):
+    with disk.guard(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         beside = place.with_name(f".{part.parent.name}-{place.name}")
         shutil.move(part, beside)

@@ -7,27 +7,22 @@ by a rename, or not at all.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart import disk
 from headstart.datasets.base import Reject
-from headstart.errors import EnvironmentProblem
 from headstart.types import cache_home
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1  # part of every digest: raise it when a parser changes what it writes
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def digest(kind: str, paths: Iterable[Path], options: Any = None) -> str:
@@ -98,14 +93,8 @@ def mapped(path: Path) -> pa.Table:
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder on the cache's disk that is gone afterwards, for what does not belong in memory."""
-    with writing(cache_home()):
-        home = cache_home() / "tables"
-        home.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="part-", dir=home))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with disk.workspace(cache_home() / "tables" / "scratch") as folder:
+        yield folder
 
 
 @contextmanager
@@ -113,30 +102,4 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder beside its place; renamed to ``folder`` when the block ends well, removed when it does not."""
     with scratch_folder() as part:
         yield part
-        try:
-            part.rename(folder)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            # another process wrote the same rows first; its folder is as good as ours
-
-
-@contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Turn failures of writing below ``place`` into EnvironmentProblem HS-ENV-002 (full) or -003 (not allowed)."""
-    try:
-        yield
-    except EnvironmentProblem:
-        raise
-    except OSError as error:
-        if error.errno in _FULL:
-            raise EnvironmentProblem(
-                "HS-ENV-002", f"{place}: the disk is full.", "Free some space, or set HEADSTART_HOME to another disk."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise EnvironmentProblem(
-                "HS-ENV-003",
-                f"{place}: cannot write here ({error.strerror}).",
-                "Give yourself write permission, or set HEADSTART_HOME to a folder of your own.",
-            ) from error
-        raise
+        disk.settle(part, folder)  # where another process wrote the same rows first, its folder is as good as ours

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.disk import replace_text
 from headstart.report import html, summary, wording
 from headstart.types import Json, Record
 
@@ -30,7 +31,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 def write_card(record: Record, path: Path) -> None:
     """Write the card to ``path``, whole or not at all. Raises EnvironmentProblem HS-ENV-002 or HS-ENV-003."""
-    html.replace_text(path, card(record))
+    replace_text(path, card(record))
 
 
 def card(record: Record) -> str:

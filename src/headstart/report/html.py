@@ -7,14 +7,12 @@ it as XML, so text in them is escaped there.
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.errors import EnvironmentProblem
+from headstart.disk import replace_text
 from headstart.report import summary, wording
 from headstart.types import Json, Record
 
@@ -66,35 +64,6 @@ def render(record: Record) -> str:
 def write(record: Record, path: Path) -> None:
     """Write the report to ``path``, whole or not at all. Raises EnvironmentProblem HS-ENV-002 or HS-ENV-003."""
     replace_text(path, render(record))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file beside its place and rename it, so that it is never half there.
-
-    Raises EnvironmentProblem HS-ENV-002 (disk full) or HS-ENV-003 (no permission or no folder).
-    """
-    import errno
-
-    place = Path(path)
-    partial: Path | None = None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-        partial = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
-            stream.write(text)
-        partial.chmod(0o644)
-        partial.replace(place)
-    except OSError as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise EnvironmentProblem(
-                "HS-ENV-002", f"{place}: the disk is full.", "Free some space and run it again."
-            ) from error
-        raise EnvironmentProblem(
-            "HS-ENV-003", f"{place}: cannot be written ({error.strerror}).", "Choose another folder with --out."
-        ) from error
 
 
 @cache

@@ -18,9 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from headstart import catalog
+from headstart import catalog, disk
 from headstart.errors import SourceError, did_you_mean
-from headstart.sources import disk, weights, wheel
+from headstart.sources import weights, wheel
 from headstart.sources.base import Source
 from headstart.types import Json, cache_home
 

