@@ -18,7 +18,7 @@ import pytest
 
 from headstart import cli, console, export, flags, options
 from headstart.datasets.base import Column, Dataset, Reject
-from headstart.errors import DataError, HeadstartError, MethodError, Problems
+from headstart.errors import DataError, EnvironmentProblem, HeadstartError, MethodError, Problems
 from headstart.types import Prediction
 
 
@@ -229,7 +229,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(export, "write_csv", broken)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(EnvironmentProblem, match="HS-ENV-002"):
         export.save_csv(out, rows(), PREDICTION)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 

@@ -14,23 +14,20 @@ import torch
 from torch import nn
 
 from headstart.datasets.base import Column, Dataset
-from headstart.errors import DataError, HeadstartError, TaskError, did_you_mean, raise_all
+from headstart.errors import DataError, HeadstartError, raise_all
 from headstart.nn.solvers import multinomial
-from headstart.tasks.base import Array, Targets, Task, missing, plain, too_few, where
-from headstart.types import Json, Outputs, Prediction
+from headstart.tasks.base import Array, Targets, missing, plain, too_few, where
+from headstart.tasks.labels import Labelled, label_key
+from headstart.types import Outputs, Prediction
 
 MOST_LISTED = 10
 
 
-class Classification(Task):
+class Classification(Labelled):
     """One label a row. classes: sorted labels in output order."""
 
     name: ClassVar[str] = "classification"
     metric: ClassVar[str] = "accuracy"
-
-    def __init__(self, classes: Sequence[Any]) -> None:
-        self._classes = list(classes)
-        self._index = {_key(label): i for i, label in enumerate(self._classes)}
 
     @classmethod
     def matches(cls, column: Column, values: Sequence[Any]) -> bool:
@@ -59,8 +56,8 @@ class Classification(Task):
         if len({isinstance(value, str) for value in values}) > 1:
             problems.append(_mixed(dataset))
             raise_all(problems)
-        counts = Counter(_key(value) for value in values)
-        by_key = {_key(value): value for value in values}
+        counts = Counter(label_key(value) for value in values)
+        by_key = {label_key(value): value for value in values}
         if len(counts) == 1:
             problems.append(
                 DataError(
@@ -74,44 +71,21 @@ class Classification(Task):
         raise_all(problems)
         return cls(sorted(by_key.values()))
 
-    def to_json(self) -> Json:
-        """The name and the classes."""
-        return {"name": self.name, "classes": self._classes}
-
-    @classmethod
-    def from_json(cls, data: Json) -> Classification:
-        """The task that `to_json` wrote."""
-        return cls(data["classes"])
-
-    @property
-    def width(self) -> int:
-        """C, the number of classes."""
-        return len(self._classes)
-
-    @property
-    def classes(self) -> list[Any]:
-        """The labels in output order."""
-        return list(self._classes)
-
     def describe(self) -> str:
         """Such as ``classification (6 classes)``."""
         return f"classification ({self.width} classes)"
 
     def encode(self, values: Sequence[Any]) -> Array:
         """Labels to class indices, int [N]. Raises TaskError HS-TASK-002 for a label not seen in training."""
-        known = [self._index.get(_key(plain(value)), -1) for value in values]
-        if -1 in known:
-            row = known.index(-1)
-            raise TaskError(
-                "HS-TASK-002",
-                f"row {row + 1}: the label {plain(values[row])!r} was not among the classes in training.",
-                did_you_mean(str(values[row]), map(str, self._classes)),
-            )
+        known = [self.index(plain(value)) for value in values]
+        if None in known:
+            row = known.index(None)
+            raise self.unseen(f"row {row + 1}", plain(values[row]), "label")
         return np.asarray(known, dtype=np.int64)
 
     def strata(self, values: Sequence[Any]) -> Array | None:
         """The class of each row; labels outside the classes form one stratum of their own."""
-        return np.asarray([self._index.get(_key(plain(value)), self.width) for value in values], dtype=np.int64)
+        return self.rarest([[plain(value)] for value in values])
 
     def collate(self, targets: Targets, length: int | None = None) -> torch.Tensor:
         """Class indices [B]."""
@@ -169,11 +143,6 @@ def softmax(logits: Any) -> Array:
     logits = np.asarray(logits, dtype=np.float64)
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
-
-
-def _key(label: Any) -> tuple[str, Any]:
-    """Equal for 1 and 1.0, but not for 1, True and "1"."""
-    return ("bool" if isinstance(label, bool) else "text" if isinstance(label, str) else "number", label)
 
 
 def _mixed(dataset: Dataset) -> DataError:

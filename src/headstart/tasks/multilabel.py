@@ -14,21 +14,18 @@ import torch
 from torch import nn
 
 from headstart.datasets.base import Column, Dataset
-from headstart.errors import DataError, TaskError, did_you_mean, raise_all
+from headstart.errors import DataError, raise_all
 from headstart.nn.solvers import one_vs_rest
-from headstart.tasks.base import Array, Targets, Task, plain, too_few, where
-from headstart.types import Json, Outputs, Prediction
+from headstart.tasks.base import Array, Targets, plain, too_few, where
+from headstart.tasks.labels import Labelled
+from headstart.types import Outputs, Prediction
 
 
-class Multilabel(Task):
+class Multilabel(Labelled):
     """A set of labels a row, which may be empty. classes: sorted labels in output order."""
 
     name: ClassVar[str] = "multilabel"
     metric: ClassVar[str] = "micro_f1"
-
-    def __init__(self, classes: Sequence[Any]) -> None:
-        self._classes = list(classes)
-        self._index = {label: i for i, label in enumerate(self._classes)}
 
     @classmethod
     def matches(cls, column: Column, values: Sequence[Any]) -> bool:
@@ -77,25 +74,6 @@ class Multilabel(Task):
         raise_all(problems)
         return cls(sorted(counts))
 
-    def to_json(self) -> Json:
-        """The name and the labels."""
-        return {"name": self.name, "classes": self._classes}
-
-    @classmethod
-    def from_json(cls, data: Json) -> Multilabel:
-        """The task that `to_json` wrote."""
-        return cls(data["classes"])
-
-    @property
-    def width(self) -> int:
-        """C, the number of labels."""
-        return len(self._classes)
-
-    @property
-    def classes(self) -> list[Any]:
-        """The labels in output order."""
-        return list(self._classes)
-
     def describe(self) -> str:
         """Such as ``multilabel (19 labels)``."""
         return f"multilabel ({self.width} labels)"
@@ -105,20 +83,14 @@ class Multilabel(Task):
         result = np.zeros((len(values), self.width), dtype=np.float32)
         for row, value in enumerate(values):
             for label in _labels(value):
-                if label not in self._index:
-                    raise TaskError(
-                        "HS-TASK-002",
-                        f"row {row + 1}: the label {label!r} was not among the labels in training.",
-                        did_you_mean(str(label), map(str, self._classes)),
-                    )
-                result[row, self._index[label]] = 1
+                if (at := self.index(label)) is None:
+                    raise self.unseen(f"row {row + 1}", label, "label")
+                result[row, at] = 1
         return result
 
     def strata(self, values: Sequence[Any]) -> Array | None:
         """The rarest known label of each row, so that rare labels are spread over the parts."""
-        rows = [[self._index[label] for label in _labels(value) if label in self._index] for value in values]
-        counts = Counter(label for row in rows for label in row)
-        return np.asarray([min(row, key=lambda i: (counts[i], i), default=self.width) for row in rows], dtype=np.int64)
+        return self.rarest([_labels(value) for value in values])
 
     def collate(self, targets: Targets, length: int | None = None) -> torch.Tensor:
         """0/1 floats [B,C]."""

@@ -16,25 +16,22 @@ import torch
 from torch import nn
 
 from headstart.datasets.base import Column, Dataset
-from headstart.errors import DataError, TaskError, did_you_mean, raise_all
+from headstart.errors import DataError, raise_all
 from headstart.nn.solvers import multinomial
-from headstart.tasks.base import Array, Targets, Task, too_few, where
+from headstart.tasks.base import Array, Targets, too_few, where
 from headstart.tasks.classification import softmax
-from headstart.types import Json, Outputs, Prediction
+from headstart.tasks.labels import Labelled
+from headstart.types import Outputs, Prediction
 
 IGNORED = -100
 
 
-class TokenLabels(Task):
+class TokenLabels(Labelled):
     """A tag for every word. classes: "O" first where it occurs, then the tags sorted."""
 
     name: ClassVar[str] = "token_labels"
     metric: ClassVar[str] = "entity_f1"
     needs: ClassVar[Any] = "tokens"
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = list(classes)
-        self._index = {tag: i for i, tag in enumerate(self._classes)}
 
     @classmethod
     def matches(cls, column: Column, values: Sequence[Any]) -> bool:
@@ -60,25 +57,6 @@ class TokenLabels(Task):
             )
         return cls(sorted(counts, key=lambda tag: (tag != "O", tag)))
 
-    def to_json(self) -> Json:
-        """The name and the tags."""
-        return {"name": self.name, "classes": self._classes}
-
-    @classmethod
-    def from_json(cls, data: Json) -> TokenLabels:
-        """The task that `to_json` wrote."""
-        return cls(data["classes"])
-
-    @property
-    def width(self) -> int:
-        """C, the number of tags."""
-        return len(self._classes)
-
-    @property
-    def classes(self) -> list[Any]:
-        """The tags in output order."""
-        return list(self._classes)
-
     def describe(self) -> str:
         """Such as ``token labels (4 entity types, 9 tags)``."""
         kinds = {tag.split("-", 1)[-1] for tag in self._classes if tag != "O"}
@@ -88,22 +66,16 @@ class TokenLabels(Task):
         """Tag lists to N int arrays [T_i]. Raises TaskError HS-TASK-002 for a tag not seen in training."""
         result = []
         for row, tags in enumerate(values):
-            known = [self._index.get(str(tag), -1) for tag in tags]
-            if -1 in known:
-                word = known.index(-1)
-                raise TaskError(
-                    "HS-TASK-002",
-                    f"row {row + 1}, word {word + 1}: the tag {tags[word]!r} was not among the tags in training.",
-                    did_you_mean(str(tags[word]), self._classes),
-                )
+            known = [self.index(str(tag)) for tag in tags]
+            if None in known:
+                word = known.index(None)
+                raise self.unseen(f"row {row + 1}, word {word + 1}", tags[word], "tag")
             result.append(np.asarray(known, dtype=np.int64))
         return result
 
     def strata(self, values: Sequence[Any]) -> Array | None:
         """The rarest known tag of each row, so that rare entities are spread over the parts."""
-        rows = [{self._index[str(tag)] for tag in tags if str(tag) in self._index} for tags in values]
-        counts = Counter(tag for row in rows for tag in row)
-        return np.asarray([min(row, key=lambda i: (counts[i], i), default=self.width) for row in rows], dtype=np.int64)
+        return self.rarest([[str(tag) for tag in tags] for tags in values])
 
     def collate(self, targets: Targets, length: int | None = None) -> torch.Tensor:
         """Tags padded with -100, or cut, to ``length`` words (default: the longest row). [B,T]."""
