@@ -56,6 +56,20 @@ class Target:
             return [self.classes]
         return [np.asarray(column, dtype=np.int64) for column in self.columns.T]
 
+    def agreement(self, outputs: Array) -> float:
+        """How well outputs [N,C], one for each of the columns, tell the target; every row counts alike.
+
+        Accuracy of the largest (classes; a tie counts for the part that is right), micro F1 of those above one half
+        (labels), R² (values; mean over columns).
+        """
+        if self.classes is not None:
+            top = outputs >= outputs.max(axis=1, keepdims=True) - 1e-12
+            return float((top[np.arange(len(top)), self.classes] / top.sum(axis=1)).mean())
+        if self.kind == "labels":
+            on, true = outputs > 0.5, self.columns > 0.5
+            return 2 * float((on & true).sum()) / max(float(on.sum() + true.sum()), 1.0)
+        return float((1 - ((self.columns - outputs) ** 2).mean(axis=0) / self.columns.var(axis=0)).mean())
+
 
 @dataclass(frozen=True)
 class Ranker(ABC):
@@ -143,6 +157,19 @@ def by_content(features: Array, seed: int) -> Array:
     rows = np.ascontiguousarray(features)
     digests = [hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest() for row in rows]
     return np.argsort(np.frombuffer(b"".join(digests), dtype=">u8"), kind="stable")
+
+
+def thinned(features: Array, target: Target, most: int, seed: int) -> Array:
+    """The numbers of at most ``most`` rows, in an order that is their content's; of each class (or set of labels) as
+    many as its share, and one at least where ``most`` allows."""
+    order = by_content(features, seed)
+    if len(order) <= most or target.kind == "values":
+        return order[:most]
+    strata = np.unique(target.columns[order], axis=0, return_inverse=True)[1].ravel()
+    place = np.empty(len(order))
+    for stratum, count in enumerate(np.bincount(strata)):
+        place[strata == stratum] = np.arange(count) / count
+    return order[np.argsort(place, kind="stable")[:most]]
 
 
 def _classes(targets: Array) -> Target:
