@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.claims import Claims, exclusive
+from headstart.claims import Claims
+from headstart.locks import holding
 
 
 def digests(*numbers: int) -> np.ndarray:
@@ -99,10 +100,10 @@ def test_the_lock_is_exclusive_and_survives_its_removal(tmp_path):
     path, order = tmp_path / "lock", []
 
     def second() -> None:
-        with exclusive(path):
+        with holding(path):
             order.append("second")
 
-    with exclusive(path):
+    with holding(path):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.2)
