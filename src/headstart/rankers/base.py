@@ -27,6 +27,9 @@ Kind: TypeAlias = Literal["classes", "labels", "values"]
 LEAST_ROWS = 4
 """Below this no score says anything."""
 
+PAIRED = "Give one row of numbers for each target."
+FINITE = "Leave the row out, or look at what the source was given there."
+
 
 @dataclass(frozen=True)
 class Target:
@@ -103,22 +106,28 @@ class Ranker(ABC):
         features, targets = np.asarray(features), np.asarray(targets)
         if features.ndim != 2 or features.dtype.kind not in "fiub" or features.shape[1] == 0:
             raise self.cannot(
-                f"the {self.needs} are {list(features.shape)} of {features.dtype}; expected numbers [N,D]"
+                f"the {self.needs} are {list(features.shape)} of {features.dtype}; expected numbers [N,D]", PAIRED
             )
         if len(features) != len(targets):
-            raise self.cannot(f"there are {len(features)} rows of {self.needs} and {len(targets)} targets")
+            raise self.cannot(f"there are {len(features)} rows of {self.needs} and {len(targets)} targets", PAIRED)
         if len(targets) < LEAST_ROWS:
             raise DataError(
                 "HS-DATA-012", f"{self.name}: {len(targets)} rows; expected {LEAST_ROWS} or more.", "Label more rows."
             )
         if not np.isfinite(features).all():
             row, column = np.argwhere(~np.isfinite(features))[0]
-            raise self.cannot(f"row {row}, column {column} of the {self.needs} is {features[row, column]}")
+            raise self.cannot(f"row {row}, column {column} of the {self.needs} is {features[row, column]}", FINITE)
         kind = kind_of(targets)
         if kind not in self.reads:
-            raise self.cannot(f"it is not defined for {kind}, only for {' and '.join(sorted(self.reads))}")
+            raise self.cannot(
+                f"it is not defined for {kind}, only for {' and '.join(sorted(self.reads))}",
+                "Choose a ranker that reads them: logme, cka, knn and probe_cv read every kind.",
+            )
         if not np.isfinite(targets).all():
-            raise self.cannot(f"row {np.argwhere(~np.isfinite(targets))[0][0]} of the targets is not a finite number")
+            row = int(np.argwhere(~np.isfinite(targets))[0][0])
+            raise self.cannot(
+                f"row {row} of the targets is not a finite number", "Leave out the rows without a target."
+            )
         columns = targets.astype(np.float64).reshape(len(targets), -1)
         target = _classes(targets) if kind == "classes" else Target(kind, columns[:, _differs(columns)])
         if target.columns.shape[1] == 0:
@@ -129,9 +138,9 @@ class Ranker(ABC):
             )
         return target
 
-    def cannot(self, what: str) -> MethodError:
+    def cannot(self, what: str, hint: str = "") -> MethodError:
         """The error HS-METHOD-003 of this ranker."""
-        return MethodError("HS-METHOD-003", f"{self.name}: {what}.", "`headstart rank --help` tells what rankers read.")
+        return MethodError("HS-METHOD-003", f"{self.name}: {what}.", hint)
 
 
 def kind_of(targets: Array) -> Kind:

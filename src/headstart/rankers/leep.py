@@ -20,6 +20,8 @@ import numpy as np
 
 from headstart.rankers.base import Array, Ranker, Target
 
+SOFTMAX = "Give the softmax of the source's own classifier."
+
 
 @dataclass(frozen=True)
 class LEEP(Ranker):
@@ -35,7 +37,7 @@ class LEEP(Ranker):
         sums = features.sum(axis=1)
         if features.min() < 0 or np.abs(sums - 1).max() > 1e-3:
             row = int(np.maximum(np.abs(sums - 1), -features.min(axis=1)).argmax())
-            raise self.cannot(f"row {row} is no distribution over source classes (its sum is {sums[row]:.6g})")
+            raise self.cannot(f"row {row} is no distribution over source classes (its sum is {sums[row]:.6g})", SOFTMAX)
         return mean_leep(features, target)
 
 
