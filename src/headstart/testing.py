@@ -1,4 +1,4 @@
-"""Public conformance checks: what every source, task and method must do, plugins included.
+"""Public conformance checks: what every source, task, method and ranker must do, plugins included.
 
     from headstart.testing import check_method
     def test_mine():
@@ -19,7 +19,9 @@ import numpy as np
 import torch
 
 from headstart.datasets.base import Column, Dataset
+from headstart.errors import HeadstartError
 from headstart.methods.base import Fitted, Method, Problem
+from headstart.rankers.base import Kind, Ranker
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.tasks.base import Task
@@ -223,3 +225,88 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(_equal(a, b) for a, b in zip(one, other))
     return bool(np.allclose(one, other, rtol=1e-4, atol=1e-5))
+
+
+# --- rankers -----------------------------------------------------------------------------------------------------
+
+KINDS: tuple[Kind, ...] = ("classes", "labels", "values")
+
+
+def ranking_example(ranker: Ranker, kind: Kind, rows: int = 120, width: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Features [N,D] (or probabilities, where the ranker needs them) and targets of a kind that they tell well."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(rows, width))
+    if kind == "values":
+        targets = features[:, :4] @ generator.normal(size=(4, 2)) + 0.05 * generator.normal(size=(rows, 2))
+        features[:, :4] *= 5
+    elif kind == "labels":
+        targets = (generator.random((rows, 3)) < 0.4).astype(np.float64)
+        features[:, :3] += 6 * targets
+    else:
+        targets = generator.permutation(np.arange(rows) % 3)
+        features[np.arange(rows), targets] += 6
+    if ranker.needs == "probabilities":
+        features = np.exp(features - features.max(axis=1, keepdims=True))
+        features /= features.sum(axis=1, keepdims=True)
+    return features, targets
+
+
+def check_ranker(ranker: Ranker) -> None:
+    """Whether a score is finite, repeatable, blind to what must not matter, and higher for targets that are told well."""
+    assert ranker.reads and ranker.reads <= set(KINDS), f"{ranker.name} reads {set(ranker.reads)}, not some of {KINDS}"
+    for kind in KINDS:
+        features, targets = ranking_example(ranker, kind)
+        if kind not in ranker.reads:
+            _refused(ranker, features, targets, f"targets of the kind {kind}")
+            continue
+        _check_score(ranker, features, targets)
+        _check_score(ranker, *ranking_example(ranker, kind, rows=40, width=90))
+        flat = np.full_like(features, 1 / features.shape[1])
+        assert np.isfinite(ranker.score(flat, targets)), f"{ranker.name} has no finite score for constant features"
+        for value in (np.nan, np.inf):
+            broken = features.copy()
+            broken[5, 2] = value
+            _refused(ranker, broken, targets, f"features with {value}")
+        _refused(ranker, features[1:], targets, "one row less than targets")
+        _refused(ranker, features, targets[:1].repeat(len(targets), axis=0), "targets that are all the same")
+    if "classes" in ranker.reads:
+        _check_classes(ranker)
+
+
+def _check_score(ranker: Ranker, features: np.ndarray, targets: np.ndarray) -> None:
+    generator = np.random.default_rng(1)
+    shape, before = f"{ranker.name} on {list(features.shape)}", (features.copy(), targets.copy())
+    score = ranker.score(features, targets)
+    assert isinstance(score, float) and np.isfinite(score), f"{shape}: the score is {score!r}, not a finite float"
+    assert np.array_equal(before[0], features) and np.array_equal(before[1], targets), f"{shape}: it changes its input"
+    assert ranker.score(features, targets) == score, f"{shape}: two calls on the same rows differ"
+    order = generator.permutation(len(targets))
+    assert _same(ranker.score(features[order], targets[order]), score), f"{shape}: the order of the rows matters"
+    for _ in range(3):
+        other = ranker.score(features, targets[generator.permutation(len(targets))])
+        assert score > other, f"{shape}: shuffled targets score {other}, the true ones {score}"
+
+
+def _check_classes(ranker: Ranker) -> None:
+    features, targets = ranking_example(ranker, "classes")
+    score = ranker.score(features, targets)
+    for names in ([2, 0, 1], [0, 1, 5]):
+        other = ranker.score(features, np.asarray(names)[targets])
+        assert _same(other, score), f"{ranker.name}: the classes named {names} score {other}, named 0, 1, 2 {score}"
+    for rest in (1, 2, 20):
+        kept = np.sort(np.concatenate([np.flatnonzero(targets != 1), np.flatnonzero(targets == 1)[:rest]]))
+        part = ranker.score(features[kept], targets[kept])
+        assert np.isfinite(part), f"{ranker.name} has no finite score where a class has {rest} rows"
+
+
+def _refused(ranker: Ranker, features: np.ndarray, targets: np.ndarray, what: str) -> None:
+    try:
+        score = ranker.score(features, targets)
+    except HeadstartError as error:
+        assert ranker.name in str(error), f"the error for {what} does not name {ranker.name}: {error}"
+    else:
+        raise AssertionError(f"{ranker.name} scores {what} ({score}); it must raise a HeadstartError")
+
+
+def _same(one: float, other: float) -> bool:
+    return bool(np.isclose(one, other, rtol=1e-6, atol=1e-9))

@@ -7,9 +7,12 @@ are spread as a whole and compact within each class score high.
     score = R(Z) - sum_c n_c/N R(Z_c),     Z centred over all rows
 
 The rate depends on the scale of the features, which says nothing about them; they are divided by one number so that
-the mean square length of the rows is 1, and eps has one meaning for every source. A label is a division of the rows
-into two classes; the score of several labels is the mean of theirs. Values are put into 10 classes of equal size by
-rank (equal values together), as the paper does for regression; several columns of values are averaged.
+the mean square length of the rows is 1, and eps has one meaning for every source. Values are put into 10 classes of
+equal size by rank (equal values together), as the paper does for regression; several columns of values are averaged.
+
+A blind spot: Z_c is not centred on its own mean, so of two classes of equal size, whose means lie at m and -m, the
+score sees m in each of them as much as in the whole, and nothing of their distance. It is therefore not offered for
+labels, each of which is two classes.
 
 Huang, Huang, Rong, Yang & Wei 2022, Frustratingly Easy Transferability Estimation, arXiv:2106.09362.
 """
@@ -34,7 +37,7 @@ class TransRate(Ranker):
 
     name: ClassVar[str] = "transrate"
     paper: ClassVar[str] = "Huang et al. 2022, arXiv:2106.09362"
-    reads: ClassVar[frozenset[str]] = frozenset({"classes", "labels", "values"})
+    reads: ClassVar[frozenset[str]] = frozenset({"classes", "values"})
 
     eps: float = 1e-4
 
@@ -46,7 +49,7 @@ class TransRate(Ranker):
             return 0.0
         Z = Z / scale
         whole = self.rate(Z)
-        parts = [_binned(column) for column in target.columns.T] if target.kind == "values" else target.partitions()
+        parts = target.partitions() if target.kind == "classes" else [_binned(column) for column in target.columns.T]
         within = []
         for groups in parts:
             counts = np.bincount(groups)
