@@ -141,11 +141,14 @@ def fit(
         deadline=None if seconds is None else time.monotonic() + seconds, options={"precision": precision},
     )  # fmt: skip
     outcome = evaluate(
-        problem, parts, [*transfers, *(controls(chosen, effort) if control or chosen is None else [])], effort
-    )
+        problem, parts, [*transfers, *(controls(chosen, effort) if control or chosen is None else [])], effort,
+        spent=sum(clock.seconds.values()),
+    )  # fmt: skip
     for entry in outcome.entries:
         clock.seconds[entry.name] = entry.seconds
-    clock.lap("evidence", less=sum(entry.seconds for entry in outcome.entries))
+    if outcome.curve_seconds:
+        clock.seconds["learning curves"] = outcome.curve_seconds
+    clock.lap("evidence", less=sum(entry.seconds for entry in outcome.entries) + outcome.curve_seconds)
     written = record(
         dataset, learned, chosen, parts, outcome, extractor, rejects=rejects, notes=notes, seconds=clock.seconds,
         seed=seed, folder=folder, command=command(given, target, source, method, effort, seed, folder), key=facts,

@@ -27,7 +27,6 @@ from headstart.types import Curve, HeadStart
 
 Array: TypeAlias = np.ndarray
 
-_MOST = 6  # sizes of a curve
 _SLACK = 1e-12
 
 
@@ -43,10 +42,10 @@ class Points:
     statistics: Sequence[Sequence[Array]]
 
 
-def sizes(n: int, smallest: int = 16) -> list[int]:
-    """Up to six sizes, halving from n down to no less than ``smallest`` (two labels a class, or 16), ascending."""
+def sizes(n: int, smallest: int = 16, most: int = 6) -> list[int]:
+    """Up to ``most`` sizes, halving from n down to no less than ``smallest`` (two labels a class, or 16), ascending."""
     halvings = int(math.log2(n / smallest)) if n > smallest else 0
-    found = [round(n / 2**k) for k in range(min(halvings, _MOST - 1), -1, -1)]
+    found = [round(n / 2**k) for k in range(min(halvings, most - 1), -1, -1)]
     return [smallest, n] if halvings == 0 and n > smallest else found
 
 
@@ -150,8 +149,36 @@ def head_start(
     bound the multiplier is marked in ``open``: [6.1, 24] with open (False, True) reads "6.1x to more than 24x".
     """
     result = compare(*(curve(p.name, p.sizes, _scores(p, combine)) for p in (transfer, control)))
-    if min(len(transfer.sizes), len(control.sizes)) < 2:
+    drawn = resample(transfer, control, combine, groups=groups, seed=seed, resamples=resamples)
+    if drawn is None:
         return result
+    interval, ends = _ends(drawn.multiplier, drawn.begins, result.multiplier)
+    return HeadStart(**{**vars(result), "interval": interval, "open": ends})
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Resampled head starts. multiplier: [R]. begins: whether transfer and control begin at the level, bool [R] each.
+    needs: the labels at which they reach it, [R] each.
+    """
+
+    multiplier: Array
+    begins: tuple[Array, Array]
+    needs: tuple[Array, Array]
+
+
+def resample(
+    transfer: Points,
+    control: Points,
+    combine: Combine,
+    *,
+    groups: Sequence[Any] | Array | None = None,
+    seed: int = 0,
+    resamples: int = 1_000,
+) -> Drawn | None:
+    """The bootstrap of `head_start`; None where a curve has one size or no resample has a score."""
+    if min(len(transfer.sizes), len(control.sizes)) < 2:
+        return None
     rng = np.random.default_rng(seed)
     arrays = [np.asarray(a, dtype=float) for p in (transfer, control) for row in p.statistics for a in row]
     stats = np.hstack(arrays)
@@ -162,15 +189,14 @@ def head_start(
         scores = np.asarray(combine(sums))  # [R,points]
     scores = scores[np.isfinite(scores).all(axis=1)]
     if len(scores) == 0:
-        return result
+        return None
     fits, start = [], 0
     for points in (transfer, control):
         seeds = [len(row) for row in points.statistics]
         fits.append(_refit(scores[:, start : start + sum(seeds)], seeds, rng))
         start += sum(seeds)
-    multiplier, begins, _, _ = _multiply(transfer.sizes, fits[0], control.sizes, fits[1])
-    interval, ends = _ends(multiplier, begins, result.multiplier)
-    return HeadStart(**{**vars(result), "interval": interval, "open": ends})
+    multiplier, begins, _, needs = _multiply(transfer.sizes, fits[0], control.sizes, fits[1])
+    return Drawn(multiplier, begins, needs)
 
 
 def head_start_sentence(result: HeadStart) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,13 +18,13 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.evidence import curves
 from headstart.evidence.controls import SCRATCH_SECONDS
-from headstart.evidence.splits import Split, group_ids, repeated_folds, time_order
+from headstart.evidence.learners import Pool, learner_of, take
+from headstart.evidence.learning import Curves, Track, Way
+from headstart.evidence.splits import Split, group_ids, merge_groups, repeated_folds, time_order
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.tasks.base import Targets, Task
 from headstart.types import Candidate, HeadStart, Outputs, Verdict
-
-CURVE_SEEDS = 3
 
 
 @dataclass
@@ -68,32 +68,37 @@ class Evaluation:
     targets: Targets
     values: list[Any]
     notes: list[str] = field(default_factory=list)
+    curve_seconds: float = 0.0
 
 
-def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: str) -> Evaluation:
-    """Run the contest. ``problem`` has train and validation rows of ``parts``; ``methods`` transfers and controls."""
+def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float = 0.0) -> Evaluation:
+    """Run the contest. ``problem`` has train and validation rows of ``parts``; ``methods`` transfers and controls.
+
+    spent: seconds that this fit took until here (its features), of which the learning curves may cost a share.
+    """
     run = _by_holdout if parts.procedure == "holdout" else _by_folds
-    return run(problem, parts, methods, effort)
+    return run(problem, parts, methods, effort, spent)
 
 
 # --- holdout ---------------------------------------------------------------------------------------------------
 
 
-def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effort: str) -> Evaluation:
-    task = problem.task
+def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float) -> Evaluation:
+    task, seconds = problem.task, 0.0
     entries = _fit_all(problem, methods, effort)
     labelled = parts.labelled()
     for entry in entries:
         if not entry.method.gradients and problem.valid is not None:  # cheap to fit on all labelled rows
-            entry.fitted, seconds = _timed(
-                partial(entry.fitted.method.fit, problem.replace(train=labelled, valid=None))
-            )
-            entry.seconds += seconds
+            entry.fitted, again = _timed(partial(entry.fitted.method.fit, problem.replace(train=labelled, valid=None)))
+            entry.seconds += again
         entry.outputs = entry.fitted.outputs(parts.test)
     transfer, control = _best(entries, "transfer"), _best(entries, "control")
-    points = (
-        _curve_outputs(problem, transfer, control, [(labelled, parts.test, None)]) if transfer and control else None
-    )
+    measured = None
+    if transfer and control:
+        known, unseen = np.arange(len(labelled)), len(labelled) + np.arange(len(parts.test))
+        pool = Pool(labelled, parts.test, task.encode(labelled.targets()))
+        full = [transfer.outputs], [control.outputs]
+        measured, seconds = _measure(problem, entries, (transfer, control), pool, [(known, unseen)], full, spent)
 
     values = parts.sealed.open([entry.name for entry in entries])
     targets = task.encode(values)
@@ -106,15 +111,16 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         a, b = statistics[transfer.name], statistics[control.name]
         interval = paired_bootstrap(a, b, task.combine, groups=groups, seed=problem.seed)
         verdict = decide(interval, control.name, BOOTSTRAP, len(targets))
-        assert points is not None
-        start = _head_start(points, task, [targets], len(targets), groups, problem.seed)
+        assert measured is not None
+        start = measured.head_start([targets], [np.arange(len(targets))], len(targets), groups)
     shipped = _best(entries, None)
     assert shipped is not None
     because = f"best {task.metric.replace('_', ' ')} on validation"
     if verdict and control and shipped.method.role == "transfer" and verdict.label == "negative":
         shipped, because = control, "the test verdict is negative; the test rows took part in this choice"
     return Evaluation(
-        entries, transfer, control, shipped, because, verdict, start, parts.test, shipped.outputs, targets, values
+        entries, transfer, control, shipped, because, verdict, start, parts.test, shipped.outputs, targets, values,
+        curve_seconds=seconds,
     )  # fmt: skip
 
 
@@ -153,13 +159,14 @@ def _best(entries: Sequence[Entry], role: str | None) -> Entry | None:
 # --- cross-validation ------------------------------------------------------------------------------------------
 
 
-def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort: str) -> Evaluation:
-    task, rows = problem.task, parts.labelled()
+def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float) -> Evaluation:
+    task, rows, seconds = problem.task, parts.labelled(), 0.0
     values = rows.targets()
     targets = task.encode(values)
+    groups = together(rows)
     gradient = any(method.gradients and method.role == "transfer" for method in methods)
     pairs = repeated_folds(
-        len(rows), task.strata(values), group_ids(rows), time=time_order(rows), folds=5, repeats=1 if gradient else 4,
+        len(rows), task.strata(values), groups, time=time_order(rows), folds=5, repeats=1 if gradient else 4,
         seed=problem.seed,
     )  # fmt: skip
     final = {
@@ -168,9 +175,9 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
     }
     entries, scores = [], {}
     for method in _worth_folding(problem, methods, final, task):
-        outputs, per_fold, seconds = _fold(problem, method, rows, targets, pairs, effort)
+        outputs, per_fold, fold_seconds = _fold(problem, method, rows, targets, pairs, effort)
         fitted, fit_seconds = final[method.name]
-        entries.append(Entry(method, fitted, float(np.mean(per_fold)), fit_seconds + seconds, outputs=outputs))
+        entries.append(Entry(method, fitted, float(np.mean(per_fold)), fit_seconds + fold_seconds, outputs=outputs))
         scores[method.name] = np.array(per_fold)
     others = [
         Entry(
@@ -186,24 +193,28 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         interval = corrected_kfold(scores[transfer.name] - scores[control.name], test_rows, len(rows) - test_rows)
         verdict = decide(interval, control.name, KFOLD, len(rows))
         first = pairs[: max(1, len(pairs) // (1 if gradient else 4))]
-        ways = [
-            (rows.select(train.tolist()), rows.select(test.tolist()).without("target"), test) for train, test in first
-        ]
-        full = (_tested(transfer.outputs, first), _tested(control.outputs, first))
-        points = _curve_outputs(problem, transfer, control, ways, full)
-        start = _head_start(
-            points, task, [_take(targets, t) for _, _, t in ways], len(rows), group_ids(rows), problem.seed
-        )
+        full = _tested(transfer.outputs, first), _tested(control.outputs, first)
+        pool = Pool(rows, None, targets)
+        measured, seconds = _measure(problem, entries, (transfer, control), pool, first, full, spent)
+        tested = [test for _, test in first]
+        start = measured.head_start([take(targets, test) for test in tested], tested, len(rows), groups)
     shipped = _best(entries, None)
     assert shipped is not None
     because = f"best {task.metric.replace('_', ' ')} in cross-validation"
     if verdict and control and verdict.label == "negative":
         shipped, because = control, "the verdict is negative"
-    tested = np.unique(np.concatenate([test for _, test in pairs]))
+    everything = np.unique(np.concatenate([test for _, test in pairs]))
     return Evaluation(
-        [*entries, *others], transfer, control, shipped, because, verdict, start, rows.select(tested.tolist()),
-        _take(shipped.outputs, tested), _take(targets, tested), [values[i] for i in tested],
+        [*entries, *others], transfer, control, shipped, because, verdict, start, rows.select(everything.tolist()),
+        take(shipped.outputs, everything), take(targets, everything), [values[i] for i in everything],
+        curve_seconds=seconds,
     )  # fmt: skip
+
+
+def together(rows: Dataset) -> np.ndarray | None:
+    """Codes [N] of rows that share a fold: groups, and rows with the same input; None where every row stands alone."""
+    codes = merge_groups(group_ids(rows), rows.fingerprints())
+    return None if codes is None or len(np.unique(codes)) == len(rows) else codes
 
 
 def _whole(problem: Problem, method: Method, rows: Dataset) -> Problem:
@@ -251,7 +262,7 @@ def _fold(
         )
         fitted = method.fit(_limited(part, method, 0.0, effort))
         got = fitted.outputs(rows.select(test.tolist()).without("target"))
-        scores.append(problem.task.score(got, _take(targets, test)))
+        scores.append(problem.task.score(got, take(targets, test)))
         for at, value in zip(test, got):
             if outputs[at] is None:
                 outputs[at] = value
@@ -264,95 +275,64 @@ def _fold(
 
 # --- learning curves -------------------------------------------------------------------------------------------
 
-Way = tuple[Dataset, Dataset, Any]
-"""Labelled rows, test rows without targets, and the positions of the test rows (None: all)."""
 
+def _measure(
+    problem: Problem,
+    entries: Sequence[Entry],
+    pair: tuple[Entry, Entry],
+    pool: Pool,
+    ways: Sequence[Way],
+    full: Any,
+    spent: float,
+) -> tuple[Curves, float]:
+    """Measure the learning curves of the transfer and the control, and the seconds that took.
 
-@dataclass
-class _Points:
-    """Outputs of a curve. outputs[i][s]: on the test rows of way s (or of the one way) with sizes[i] labels."""
-
-    name: str
-    sizes: list[int]
-    outputs: list[list[Outputs]]
-    ways: list[Way]
-
-
-def _curve_outputs(
-    problem: Problem, transfer: Entry, control: Entry, ways: Sequence[Way], full: Any = None
-) -> tuple[_Points, _Points]:
-    """Fit transfer and control on subsets of the labels; the full size is the entry itself. Test targets stay shut.
-
+    full: outputs with all labels on the test rows of each way, of both. spent: seconds of the fit before the contest.
     A fine-tuned transfer is stood for by the probe at the smaller sizes, where the plan would have probed: the head
     start is then a lower bound on what fine-tuning at every size would show.
     """
+    started = time.monotonic()
+    tracks = []
+    for entry, outputs in zip(pair, full, strict=True):
+        name, fitted = entry.name, entry.fitted
+        if entry.method.gradients and entry.method.role == "transfer":
+            name, fitted = f"probe, {name} at the last size", _probe(problem, entries, pool.labelled)
+        limit, sizes = None, None
+        if fitted.method.gradients:  # trained anew at every size, as long as the full fit took for as many rows
+            limit = partial(_share, entry.seconds / max(1, len(ways)), len(pool.labelled), problem.deadline)
+            sizes = curves.sizes(min(len(train) for train, _ in ways))[:-1:2]
+        inside = getattr(fitted, "cv_outputs", None)
+        if inside is not None and len(inside) != len(pool.labelled):
+            inside = None
+        tracks.append(Track(name, learner_of(problem, pool, fitted, limit), outputs, inside, sizes))
+    spent += sum(entry.seconds for entry in pair)
+    found = Curves(
+        problem.task, pool, ways, (tracks[0], tracks[1]), seed=problem.seed, seconds=spent, deadline=problem.deadline,
+        report=problem.report,
+    )  # fmt: skip
+    found.run()
+    return found, time.monotonic() - started
+
+
+def _probe(problem: Problem, entries: Sequence[Entry], labelled: Dataset) -> Fitted:
+    """The probe of the contest, or one fitted now where there is none."""
     from headstart import catalog
 
-    small = transfer.method if not transfer.method.gradients else catalog.find("methods", "probe")()
-    least = min(len(labelled) for labelled, _, _ in ways)
-    classes = max(1, len(problem.task.classes))
-    sizes = curves.sizes(least, max(16, 2 * classes))
-    seeds = CURVE_SEEDS if len(ways) == 1 else len(ways)
-    found = []
-    total, done = 2 * (len(sizes) - 1) * seeds, 0
-    for number, (entry, method) in enumerate(((transfer, small), (control, control.method))):
-        many = 1 if method.gradients and len(ways) == 1 else seeds
-        outputs: list[list[Outputs]] = []
-        for size in sizes[:-1]:
-            row = []
-            for seed in range(many):
-                labelled, test, _ = ways[seed % len(ways)]
-                row.append(_small_fit(problem, method, labelled, size, seed).outputs(test))
-                done += 1
-                problem.report("learning curves", min(done, total), total)
-            outputs.append(row)
-        outputs.append([entry.outputs] if full is None else list(full[number]))
-        label = entry.name if small is transfer.method or number else f"probe, {entry.name} at the last size"
-        found.append(_Points(label, sizes, outputs, list(ways)))
-    return found[0], found[1]
+    known = next((entry.fitted for entry in entries if entry.name == "probe"), None)
+    return known or catalog.find("methods", "probe")().fit(problem.replace(train=labelled, valid=None))
 
 
-def _small_fit(problem: Problem, method: Method, labelled: Dataset, size: int, seed: int) -> Fitted:
-    values = labelled.targets()
-    strata = problem.task.strata(values)
-    rows = curves.subsets(np.zeros(len(values), int) if strata is None else strata, size, seed)
-    part = labelled.select(rows.tolist())
-    quiet: Callable[[str, int, int], None] = lambda stage, done, total: None  # noqa: E731
-    inner = problem.replace(train=part, valid=None, seed=problem.seed + seed, folder=None, report=quiet)
-    return method.fit(replace(inner, deadline=None) if not method.gradients else _limited(inner, method, 0.0, "quick"))
-
-
-def _head_start(
-    points: tuple[_Points, _Points], task: Task, targets: Sequence[Targets], rows: int, groups: Any, seed: int
-) -> HeadStart:
-    measured = []
-    for curve in points:
-        statistics = []
-        for row in curve.outputs:
-            found = []
-            for number, outputs in enumerate(row):
-                way = number % len(curve.ways)
-                stats = task.statistics(outputs, targets[way])
-                at = curve.ways[way][2]
-                if at is not None:
-                    spread = np.zeros((rows, stats.shape[1]))
-                    spread[at] = stats
-                    stats = spread
-                found.append(stats)
-            statistics.append(found)
-        measured.append(curves.Points(curve.name, curve.sizes, statistics))
-    return curves.head_start(measured[0], measured[1], task.combine, groups=groups, seed=seed)
+def _share(seconds: float, rows: int, deadline: float | None, part: int) -> float:
+    """The seconds that ``part`` rows may train: their share of what all rows took, and a second at least."""
+    left = np.inf if deadline is None else deadline - time.monotonic()
+    return float(max(1.0, min(seconds * part / rows, left)))
 
 
 # --- small things ----------------------------------------------------------------------------------------------
 
 
 def _tested(outputs: Outputs, pairs: Sequence[tuple[Any, Any]]) -> list[Outputs]:
-    return [_take(outputs, test) for _, test in pairs]
-
-
-def _take(values: Any, rows: np.ndarray) -> Any:
-    return [values[i] for i in rows] if isinstance(values, list) else values[rows]
+    return [take(outputs, test) for _, test in pairs]
 
 
 def _timed(run: Callable[[], Fitted]) -> tuple[Fitted, float]:

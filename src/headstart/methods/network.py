@@ -75,6 +75,7 @@ class NetworkFitted(Fitted):
         self.changed, self.precision = changed, precision
         self.history = history or []
         self._layers = layers or []
+        self.cv_outputs: Any = None  # out-of-fold outputs of a closed-form head; not saved
         self._extractor = extractor
 
     @property
@@ -99,7 +100,7 @@ class NetworkFitted(Fitted):
 
     def save(self, folder: Path) -> None:
         """``source/``, ``head.safetensors`` and ``network.json``."""
-        self.source.save(folder / "source")
+        self.source.with_network(self.source.network).save(folder / "source")  # without its classifier
         save_file(
             {name: value.contiguous() for name, value in self.head.state_dict().items()}, folder / "head.safetensors"
         )

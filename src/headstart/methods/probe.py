@@ -60,6 +60,7 @@ class Probe(Method):
             settled, problem.task, problem.source, head, outputs, changed=False,
             extractor=problem.extractor, precision=problem.extractor.precision, history=[chosen], layers=rows,
         )  # fmt: skip
+        fitted.cv_outputs = fit.cv_outputs
         return fitted
 
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
