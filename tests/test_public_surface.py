@@ -23,6 +23,7 @@ PUBLIC = [
     "__version__",
     "fit",
     "load",
+    "rank",
     "read",
     "sources",
 ]
@@ -59,6 +60,7 @@ LOADED = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules]
         "import headstart.cli",
         "from headstart.cli import main; main(['--help'])",
         "from headstart.cli import main; main(['fit', '--help'])",
+        "from headstart.cli import main; main(['rank', '--help'])",
         "from headstart.cli import main; main(['methods'])",
         "from headstart.cli import main; main(['fit', 'a.csv', '--method', 'probe', '--epochs', '3'])",
     ],

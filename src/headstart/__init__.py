@@ -17,6 +17,7 @@ _WHERE = {
     "read": "headstart.datasets.read",
     "fit": "headstart.transfer",
     "load": "headstart.artefact",
+    "rank": "headstart.ranking.verb",
     "Dataset": "headstart.datasets.base",
     "Source": "headstart.sources.base",
     "Task": "headstart.tasks.base",

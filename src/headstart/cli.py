@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from headstart import __version__, flags
+from headstart.commands.rank import rank
 from headstart.console import Answer, Progress, complain
 from headstart.errors import UsageError
 from headstart.options import (
@@ -28,6 +29,7 @@ from headstart.options import (
     complete_data,
     complete_method,
     complete_source,
+    pairs,
 )
 from headstart.types import Json
 
@@ -115,9 +117,9 @@ def fit(
     quiet: Quiet = False,
 ) -> Answer:
     """Adapt a pretrained model to labelled data, and measure what the transfer was worth."""
-    given = {**ctx.meta.get(SETTINGS, {}), **_pairs(setting, "--set", "name=value")}
+    given = {**ctx.meta.get(SETTINGS, {}), **pairs(setting, "--set", "name=value")}
     values = flags.settings(method, given)
-    kinds = _pairs(kind, "--kind", "column=kind")
+    kinds = pairs(kind, "--kind", "column=kind")
     from headstart import transfer
 
     roles = {"group": group, "time": time, "split": split, "weight": weight}
@@ -143,17 +145,6 @@ def fit(
             report=report,
         )
     return Answer(result.to_json(), result.text() if dry_run else result.summary())
-
-
-def _pairs(texts: Sequence[str] | None, flag: str, form: str) -> dict[str, str]:
-    """``["a=1"]`` -> ``{"a": "1"}``; the last "=" separates, so that column names may hold one."""
-    pairs = {}
-    for text in texts or ():
-        name, equals, value = text.rpartition("=") if flag == "--kind" else text.partition("=")
-        if not (name and equals and value):
-            raise UsageError("HS-USAGE-001", f'{flag} got "{text}".', f"Expected {form}.")
-        pairs[name] = value
-    return pairs
 
 
 @app.command(cls=Command)
@@ -288,6 +279,9 @@ def doctor() -> Answer:
     from headstart import doctor as checks
 
     return checks.answer()
+
+
+app.command(cls=Command)(rank)
 
 
 # --- shelves -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from headstart import flags
+from headstart.errors import UsageError
 
 AS_JSON = "headstart.json"
 """Key of ``Context.meta`` that is true after --json."""
@@ -114,6 +116,23 @@ def _keep_setting(ctx: Any, param: Any, value: Any) -> None:
         ctx.meta.setdefault(SETTINGS, {})[param.name.removeprefix("set_")] = str(value)
 
 
+# --- values -------------------------------------------------------------------------------------------------------
+
+
+def pairs(texts: Sequence[str] | None, flag: str, form: str) -> dict[str, str]:
+    """``["a=1"]`` -> ``{"a": "1"}``; of --kind the last "=" separates, as column names may hold one.
+
+    Raises UsageError HS-USAGE-001 for another form.
+    """
+    pairs = {}
+    for text in texts or ():
+        name, equals, value = text.rpartition("=") if flag == "--kind" else text.partition("=")
+        if not (name and equals and value):
+            raise UsageError("HS-USAGE-001", f'{flag} got "{text}".', f"Expected {form}.")
+        pairs[name] = value
+    return pairs
+
+
 # --- completion --------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +145,12 @@ def complete_method(incomplete: str) -> list[tuple[str, str]]:
 def complete_source(incomplete: str) -> list[str]:
     """Names on the shelf of sources."""
     return [name for name in ("auto", *_shelf("sources")) if name.startswith(incomplete)]
+
+
+def complete_ranker(incomplete: str) -> list[str]:
+    """Names of rankers, from their files, and ``all``."""
+    files = [path.stem for path in (Path(__file__).parent / "rankers").glob("*.py")]
+    return [name for name in ("all", *sorted({*files} - {"__init__", "base"})) if name.startswith(incomplete)]
 
 
 def complete_data(incomplete: str) -> list[str]:

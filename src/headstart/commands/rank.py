@@ -1,0 +1,75 @@
+"""``headstart rank PATH --target T``: which source, and which of its layers, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from headstart.console import Answer, Progress
+from headstart.options import complete_ranker, pairs
+
+COLUMNS = "Columns"
+
+
+def rank(
+    path: Annotated[Path, typer.Argument(help="A table, or a folder of class folders.", metavar="PATH")],
+    target: Annotated[str | None, typer.Option("--target", "-t", help="The column to predict.")] = None,
+    sources: Annotated[
+        str, typer.Option(help="all (of the shelf), or names with commas; also hf:, timm:, torchvision:, folders.")
+    ] = "all",
+    ranker: Annotated[
+        str | None, typer.Option(help="The score; all shows a column of each.", autocompletion=complete_ranker)
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="A row for every layer: at what depth to cut.")] = False,
+    rows: Annotated[int, typer.Option(min=20, help="Training rows to score.")] = 2000,
+    concatenate: Annotated[
+        bool, typer.Option("--concatenate/--no-concatenate", help="Try the best sources side by side.")
+    ] = True,
+    task: Annotated[str | None, typer.Option(help="What to predict; inferred from the target by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes all randomness; that of the fit.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first rows.")] = None,
+    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic.")] = "auto",
+    input: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help="An input column; repeatable.", rich_help_panel=COLUMNS)
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Rows that belong together stay together.", rich_help_panel=COLUMNS)
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="The test is the future.", rich_help_panel=COLUMNS)] = None,
+    split: Annotated[str | None, typer.Option(help="Holds train, valid, test.", rich_help_panel=COLUMNS)] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=COLUMNS
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress display.", rich_help_panel="Output")
+    ] = False,
+) -> Answer:
+    """Rank sources by how well their frozen features suit the target; nothing is trained."""
+    kinds = pairs(kind, "--kind", "column=kind")
+    from headstart.ranking import verb
+
+    roles = {"group": group, "time": time, "split": split}
+    with Progress(quiet) as report:
+        found = verb.rank(
+            path,
+            target,
+            sources=sources,
+            ranker=ranker or verb.DEFAULT,
+            layers=layers,
+            rows=rows,
+            concatenate=concatenate,
+            task=task,
+            seed=seed,
+            limit=limit,
+            precision=precision,
+            input=input or None,
+            roles={column: role for role, column in roles.items() if column is not None} or None,
+            kinds=kinds or None,
+            report=report,
+        )
+    return Answer(found.to_json(), found.text())

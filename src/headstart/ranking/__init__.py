@@ -1,0 +1,1 @@
+"""Which source, and which of its layers: ranked by frozen features of a sample before anything is trained."""

@@ -1,0 +1,139 @@
+"""One candidate source: open it, time it, and take its features of the sample."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from headstart.datasets.base import Dataset
+from headstart.errors import HeadstartError, SourceError
+from headstart.runtime import Extractor
+from headstart.sources import shelf
+from headstart.sources.base import Source
+from headstart.tasks.base import Task
+
+Array: TypeAlias = np.ndarray
+Report: TypeAlias = Callable[[str, int, int], None]
+
+WARM, TIMED = 32, 96
+"""Rows that set a source up, and rows whose pass is timed before the rest of the sample runs."""
+
+AWAY = frozenset({"HS-SOURCE-003", "HS-ENV-001"})
+"""Codes of a source that cannot be had here: the others go on."""
+
+
+class TooSlow(Exception):
+    """A source would take longer than it may. seconds: what it would take."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+@dataclass
+class Sampled:
+    """The features of one source. outputs: name of the output -> [N,D]. missing: share of the data's rows not stored.
+
+    owner: [N] ascending, the row that each word belongs to; None where rows are scored. targets: of the items.
+    """
+
+    source: Source
+    outputs: dict[str, Array]
+    targets: Array
+    owner: Array | None
+    rate: float | None
+    notes: list[str] = field(default_factory=list)
+
+    def seconds(self, rows: int) -> float:
+        """A frozen pass over ``rows`` rows; 0 where nothing had to be computed."""
+        return 0.0 if self.rate is None else rows / self.rate
+
+
+def open_for(dataset: Dataset, source: str | Source) -> Source:
+    """The source, ready for these rows.
+
+    Raises SourceError HS-SOURCE-005 where it does not fit the kind of input, and what `open_source` raises.
+    """
+    opened = shelf.open_source(source) if isinstance(source, str) else source
+    if opened.card.modality != dataset.modality:
+        fitting = [name for name in shelf.names() if shelf.info(name)["modality"] == dataset.modality]
+        raise SourceError(
+            "HS-SOURCE-005",
+            f"{opened.card.name} reads {opened.card.modality}; the input of {dataset.origin} is {dataset.modality}.",
+            f"Use --source {fitting[0] if fitting else 'identity'}, or name other columns with --input.",
+        )
+    if opened.provider == "identity":
+        opened.preprocess(dataset.samples(range(len(dataset))))  # fixes the columns
+    return opened
+
+
+def sample_features(
+    source: Source,
+    sample: Dataset,
+    rest: Dataset | None,
+    task: Task,
+    *,
+    layers: bool = False,
+    precision: str = "auto",
+    also: Callable[[Extractor], Sequence[str]] | None = None,
+    allowed: float | None = None,
+    rows: int = 0,
+    report: Report | None = None,
+) -> Sampled:
+    """The features of the sample, and how fast they came.
+
+    rest: rows outside the sample, on which the pass is timed where the sample is stored already. layers: every layer
+    before the last too. also: other outputs to compute in the same pass, for later. allowed: seconds that the sample
+    and ``rows`` rows may take; raises `TooSlow` once the timing says that it takes longer.
+    """
+    name = source.card.name
+    extractor = Extractor(
+        source, precision=precision, cache=source.provider != "identity",
+        report=lambda stage, done, total: (report or _quiet)(f"{name}: {stage}", done, total),
+    )  # fmt: skip
+    wanted: list[str] = [task.needs]
+    if layers and task.needs == "pooled":
+        wanted += [layer.name for layer in source.layers()][:-1]
+    compute = list(dict.fromkeys([*wanted, *(also(extractor) if also is not None else [])]))
+    inputs = sample.without("target")
+    rate = _rate(extractor, inputs, rest.without("target") if rest is not None else None, compute)
+    if allowed is not None and rate is not None and (len(inputs) + rows) / rate > allowed:
+        raise TooSlow((len(inputs) + rows) / rate)
+    targets = task.encode(sample.targets())
+    if task.needs == "tokens":
+        words = extractor.tokens(inputs)
+        owner = np.repeat(np.arange(len(words)), [len(word) for word in words])
+        tags = np.concatenate([np.asarray(tag)[: len(word)] for word, tag in zip(words, targets)])
+        return Sampled(source, {"tokens": np.concatenate(words)}, tags, owner, rate, extractor.notes)
+    extractor.ensure(inputs, compute)
+    outputs = {output: extractor.matrix(inputs, [output]) for output in wanted}
+    return Sampled(source, outputs, np.asarray(targets), None, rate, extractor.notes)
+
+
+def _rate(extractor: Extractor, sample: Dataset, rest: Dataset | None, outputs: Sequence[str]) -> float | None:
+    """Rows a second, after a few rows that set everything up; None where all features are stored."""
+    for rows in (sample, rest):
+        if rows is None:
+            continue
+        order = np.random.default_rng(0).permutation(len(rows)).tolist()
+        for part in (order[:WARM], order[WARM : WARM + TIMED]):
+            before, begun = extractor.forward_rows, time.perf_counter()
+            if part:
+                extractor.ensure(rows.select(part), outputs)
+            passed, seconds = extractor.forward_rows - before, time.perf_counter() - begun
+        if passed >= min(TIMED, len(rows)) // 2 and passed > 0:
+            return passed / seconds
+    return None
+
+
+def why(error: HeadstartError) -> str:
+    """The reason of an error in one line."""
+    return " ".join(f"{error.message} {error.hint}".split())
+
+
+def _quiet(stage: str, done: int, total: int) -> None:
+    return None
