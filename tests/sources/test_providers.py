@@ -386,6 +386,59 @@ def test_timm_folder(tmp_path):
     with torch.no_grad():
         expected = network.forward_head(network.forward_features(batch.inputs["pixel_values"]), pre_logits=True)
         assert torch.equal(source.forward(batch).pooled, expected)
+    assert torch.equal(source.classifier.weight, network.get_classifier().weight) and source.classes == ()
+    head = {"fc.weight", "fc.bias"}  # a file without the classifier is a source all the same
+    save_file({k: v for k, v in weights.state(network).items() if k not in head}, tmp_path / "model.safetensors")
+    bare = shelf.open_source(str(tmp_path))
+    assert bare.classifier is None and bare.card.digest == source.card.digest
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(torchvision, "resnet18"), (torchvision, "vgg11"), (timm, "mobilenetv3_small_050")]
+)
+def test_the_classifier_of_the_source_is_kept_beside_it(module, name, tmp_path):
+    whole = module.build(name, classes=1000)
+    source = module.from_state(name, weights.state(whole), READER, CARD)
+    batch = source.preprocess(samples_for(source))
+    with torch.no_grad():
+        logits = source.classifier(source.forward(batch).pooled)
+        torch.testing.assert_close(logits, whole(batch.inputs["pixel_values"]), rtol=1e-4, atol=1e-5)
+    assert len(source.classes) == 1000 and source.classes[0].startswith("tench")
+    source.save(tmp_path / "saved")
+    loaded = shelf.open_source(str(tmp_path / "saved"))
+    assert torch.equal(loaded.classifier.weight, source.classifier.weight) and loaded.classes == source.classes
+    assert loaded.card == source.card == module.from_state(name, weights.state(whole), READER, CARD).card
+    assert not any(parameter.requires_grad for parameter in loaded.classifier.parameters())
+
+
+def test_a_changed_or_lost_classifier_is_noticed(tmp_path):
+    source = torchvision.from_state("resnet18", weights.state(torchvision.build("resnet18")), READER, CARD)
+    source.save(tmp_path)
+    with torch.no_grad():
+        source.classifier.weight[0, 0] += 1
+    save_file(weights.state(source.classifier), tmp_path / "classifier.safetensors")
+    with pytest.raises(SourceError, match=r"HS-SOURCE-002.*classifier"):
+        shelf.open_source(str(tmp_path))
+    (tmp_path / "classifier.safetensors").unlink()
+    with pytest.raises(SourceError, match=r"HS-SOURCE-008.*classifier"):
+        shelf.open_source(str(tmp_path))
+
+
+def test_what_is_no_linear_layer_on_the_features_is_no_classifier(tmp_path):
+    tensors = weights.state(torchvision.build("squeezenet1_1"))
+    assert torchvision.from_state("squeezenet1_1", tensors, READER, CARD).classifier is None
+    source = torchvision.from_state("resnet18", weights.state(torchvision.build("resnet18")), READER, CARD)
+    last, source.classifier = source.classifier, None
+    source.adopt(last, torch.zeros(2, 1000), ())
+    assert source.classifier is None
+
+
+def test_changed_weights_have_no_classifier(tmp_path):
+    source = torchvision.from_state("resnet18", weights.state(torchvision.build("resnet18")), READER, CARD)
+    for other in (source.clone(), source.untrained(0)):
+        assert other.classifier is None and other.classes == ()
+        other.save(tmp_path / "saved")
+        assert not (tmp_path / "saved" / "classifier.safetensors").exists()
 
 
 def test_by_order_refuses_other_shapes():

@@ -55,7 +55,7 @@ def test_fetched_once_and_offline_afterwards(made_up, tmp_path):
     steps = []
     folder = shelf.fetch("mobilenet_v2", lambda *step: steps.append(step))
     assert steps[-1] == ("converting mobilenet_v2", 1, 1)
-    assert {path.name for path in folder.iterdir()} == {"source.json", "model.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {"source.json", "model.safetensors", "classifier.safetensors"}
     assert shelf.fetch("mobilenet_v2") == folder and made_up["calls"] == 1
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     source = shelf.open_source("mobilenet_v2")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -46,7 +48,9 @@ class Source(ABC):
     """A pretrained model. Subclasses are final; one provider a file.
 
     card.digest belongs to the weights as they were loaded; whoever changes the weights asks `digest` again.
-    network: the backbone without its classifier, in eval mode, fp32. Subclasses supply `preprocess`, `forward`,
+    network: the backbone without its classifier, in eval mode, fp32. classifier: the one it was pretrained with, from
+    ``Features.pooled`` to the logits of its own Z classes, [Z,D], where it has one. classes: the names of those Z
+    classes, or empty where they are unknown. Subclasses supply `preprocess`, `forward`,
     `example`, `fresh_network`, `save` and the classmethod `load`.
     """
 
@@ -55,6 +59,8 @@ class Source(ABC):
     def __init__(self, card: Card, network: nn.Module) -> None:
         self.card = card
         self.network = network.eval()
+        self.classifier: nn.Linear | None = None
+        self.classes: tuple[str, ...] = ()
         self._layers: list[Layer] | None = None
 
     @abstractmethod
@@ -78,7 +84,10 @@ class Source(ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write ``source.json``, ``model.safetensors`` and what preprocessing needs; `load` reads it offline."""
+        """Write ``source.json``, ``model.safetensors`` and what preprocessing needs; `load` reads it offline.
+
+        A classifier goes into ``classifier.safetensors`` beside them.
+        """
 
     @classmethod
     @abstractmethod
@@ -92,6 +101,14 @@ class Source(ABC):
     def cost(self, sample: Sample) -> int:
         """A rough relative cost of one sample, by which batches are bucketed (text: characters). Default 1."""
         return 1
+
+    def batches(self, samples: Sequence[Sample], size: int) -> list[tuple[np.ndarray, Callable[[], Batch]]]:
+        """The samples cut into batches of like cost, the longest first: positions [b], and what makes the batch.
+
+        size: samples in a batch of typical ones; fewer long and more short ones share a batch.
+        """
+        costs = np.array([self.cost(sample) for sample in samples])
+        return [(rows, partial(self.preprocess, [samples[i] for i in rows])) for rows in by_cost(costs, size)]
 
     def features(self, batch: Batch, cuts: Sequence[str] = ()) -> Features:
         """`forward` plus the pooled output [B,D_l] of each layer named in ``cuts``.
@@ -147,11 +164,27 @@ class Source(ABC):
         return self.with_network(copy.deepcopy(self.network))
 
     def with_network(self, network: nn.Module) -> Source:
-        """The same preprocessing around another network of the same structure."""
+        """The same preprocessing around another network of the same structure; without the classifier of this one."""
         other = copy.copy(self)
+        other.classifier, other.classes = None, ()
         other.network = network.eval()
         other._layers = None
         return other
+
+
+def by_cost(costs: np.ndarray, size: int) -> list[np.ndarray]:
+    """Positions [b] of each batch, dearest first. costs: [N] (characters, tokens; equal ones give batches of ``size``).
+
+    A batch holds as many as cost together, padded to its dearest, what ``size`` typical samples do; at most 4 ``size``.
+    """
+    order = np.argsort(-costs, kind="stable")
+    budget = size * max(float(costs.mean()), 1.0) if len(costs) else 0.0
+    found, start = [], 0
+    while start < len(order):
+        fit = int(budget / max(float(costs[order[start]]), 1e-9) + 1e-6)
+        found.append(order[start : start + min(max(fit, 1), 4 * size)])
+        start += len(found[-1])
+    return found
 
 
 def pool(output: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

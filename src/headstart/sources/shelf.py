@@ -25,6 +25,7 @@ from headstart.sources.base import Source
 from headstart.types import Json, cache_home
 
 HUBS = ("hf", "timm", "torchvision")
+CONVERSION = 2  # raise it when `_convert` keeps more of a weight file than it did
 
 
 @cache
@@ -159,7 +160,7 @@ def _unknown(name: str) -> SourceError:
 
 
 def _folder(name: str, entry: Json) -> Path:
-    return cache_home() / "sources" / f"{name}-{entry['version']}"
+    return cache_home() / "sources" / f"{name}-{entry['version']}-{CONVERSION}"
 
 
 def _convert(entry: Json, path: Path, card: Json) -> Source:

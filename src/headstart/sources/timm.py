@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +16,21 @@ from torch import nn
 
 from headstart.errors import SourceError, did_you_mean
 from headstart.sources import weights
-from headstart.sources.base import Card, Source
 from headstart.sources.image import ImageReader
+from headstart.sources.image_network import ImageNetwork
 from headstart.sources.torchvision_compat import heal
-from headstart.types import Batch, Features, Json, Sample
+from headstart.types import Json
 
 
-class Timm(Source):
+class Timm(ImageNetwork):
     """A timm network without its classifier. settings: ``model`` and the ``arguments`` of ``timm.create_model``."""
 
     provider = "timm"
 
-    def __init__(self, card: Card, network: nn.Module, reader: ImageReader, settings: Json) -> None:
-        super().__init__(card, network)
-        self.reader = reader
-        self._settings = settings
-
-    def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
-        """See `Source.preprocess`."""
-        return self.reader(samples, train)
-
-    def forward(self, batch: Batch) -> Features:
-        """pooled [B,D]."""
-        pixels = batch.inputs["pixel_values"].to(next(self.network.parameters()).dtype)
-        return Features(self.network(pixels).flatten(1))
-
-    def example(self) -> Batch:
-        """Two images of noise."""
-        return self.reader.example
-
-    def fresh_network(self) -> nn.Module:
-        """See `Source.fresh_network`."""
-        return build(**self._settings)
-
-    def settings(self) -> Json:
-        """Everything besides the weights that determines the features."""
-        return {**self._settings, "reader": self.reader.settings()}
-
-    def save(self, folder: Path) -> None:
-        """See `Source.save`."""
-        weights.write(folder, self)
-
-    @classmethod
-    def load(cls, folder: Path) -> Timm:
-        """See `Source.load`."""
-        card, settings, tensors = weights.read(folder)
-        reader = ImageReader.load(settings.pop("reader"))
-        with torch.random.fork_rng(devices=[]):
-            network = build(**settings)
-        return cls(card, weights.fill(network, tensors, card.name), reader, settings)
+    @staticmethod
+    def built(settings: Json) -> nn.Module:
+        """See `ImageNetwork.built`."""
+        return build(**settings)
 
 
 def build(model: str, arguments: Json | None = None, classes: int = 0) -> nn.Module:
@@ -89,17 +55,25 @@ def _check(model: str) -> None:
         raise SourceError("HS-SOURCE-001", f'timm has no model "{model}".', hint)
 
 
-def _source(model: str, arguments: Json, network: nn.Module, reader: ImageReader, card: Json) -> Timm:
-    fields = {
-        "modality": "image",
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "digest": weights.digest(weights.state(network)),
-    }
-    settings = {"model": model, "arguments": arguments}
-    source = Timm(Card(**{**card, **fields, "width": 0}), network.eval(), reader, settings)
+def _names(config: Any, width: int) -> list[str]:
+    """What the classes of a classifier are called, where timm knows: those of ImageNet."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(config)
+    known = ImageNetInfo(subset) if subset else None
+    return [known.index_to_description(i) for i in range(width)] if known and known.num_classes() == width else []
+
+
+def _of_whole(whole: Any, model: str, arguments: Json, reader: ImageReader, card: Json) -> Timm:
+    """The source in a whole classification network with its weights; its classifier stands beside it."""
+    with torch.random.fork_rng(devices=[]):
+        network = build(model, arguments)
+    own = weights.state(whole)
+    weights.fill(network, {key: own[key] for key in weights.state(network) if key in own}, model)
+    source = Timm.assemble(network, reader, {"model": model, "arguments": arguments}, card)
     with torch.no_grad():
-        width = int(source.forward(source.example()).pooled.shape[1])
-    source.card = Card(**{**card, **fields, "width": width})
+        logits = whole(source.example().inputs["pixel_values"])
+    source.adopt(whole.get_classifier(), logits, _names(_config(whole), logits.shape[-1]))
     return source
 
 
@@ -112,14 +86,14 @@ def open_model(model: str) -> Timm:
     import timm
 
     try:
-        network = timm.create_model(model, pretrained=True, num_classes=0)
+        whole = timm.create_model(model, pretrained=True).eval()
     except (OSError, RuntimeError, ValueError) as error:
         raise SourceError(
             "HS-SOURCE-003",
             f"the weights of timm:{model} cannot be fetched: {weights.told(error)}.",
             "They come from the Hugging Face hub; connect, or choose a source of the shelf.",
         ) from error
-    config = _config(network)
+    config = _config(whole)
     card = {
         "name": f"timm:{model}",
         "architecture": model,
@@ -127,7 +101,7 @@ def open_model(model: str) -> Timm:
         "licence": str(config.get("license") or "not stated"),
         "description": f"timm {model}, tag {config.get('tag') or 'default'}",
     }
-    return _source(model, {}, network, reader_of(config), card)
+    return _of_whole(whole, model, {}, reader_of(config), card)
 
 
 def _config(network: Any) -> Json:
@@ -145,10 +119,12 @@ def open_folder(folder: Path) -> Timm:
     tensors = weights.read_safetensors(folder / "model.safetensors")
     with torch.random.fork_rng(devices=[]):
         network = build(model, arguments)
-        whole = weights.state(build(model, arguments, classes=int(config.get("num_classes") or 0)))
-    head = whole.keys() - weights.state(network).keys()
-    weights.fill(network, {key: value for key, value in tensors.items() if key not in head}, str(folder))
-    pretrained = {**_config(network), **(config.get("pretrained_cfg") or {})}
+        whole = build(model, arguments, classes=int(config.get("num_classes") or 0))
+    head = weights.state(whole).keys() - weights.state(network).keys()
+    complete = head <= tensors.keys()
+    kept = tensors if complete else {key: value for key, value in tensors.items() if key not in head}
+    weights.fill(whole if complete else network, kept, str(folder))
+    pretrained = {**_config(whole), **(config.get("pretrained_cfg") or {})}
     card = {
         "name": folder.name,
         "architecture": model,
@@ -156,19 +132,18 @@ def open_folder(folder: Path) -> Timm:
         "licence": str(pretrained.get("license") or "not stated"),
         "description": f"timm {model}",
     }
-    return _source(model, arguments, network, reader_of(pretrained), card)
+    reader = reader_of(pretrained)
+    if complete:
+        return _of_whole(whole, model, arguments, reader, card)
+    return Timm.assemble(network, reader, {"model": model, "arguments": arguments}, card)
 
 
 def from_state(model: str, tensors: Mapping[str, torch.Tensor], reader: ImageReader, card: Json) -> Timm:
     """The source with the tensors of a whole classification model, in timm's names or in timm's order."""
     with torch.random.fork_rng(devices=[]):
         whole = build(model, classes=1000)
-        network = build(model)
     named = tensors if weights.state(whole).keys() == tensors.keys() else by_order(whole, tensors, model)
-    weights.fill(whole, named, model)
-    own = weights.state(whole)
-    weights.fill(network, {key: own[key] for key in weights.state(network)}, model)
-    return _source(model, {}, network, reader, card)
+    return _of_whole(weights.fill(whole, named, model), model, {}, reader, card)
 
 
 def by_order(network: nn.Module, tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

@@ -7,8 +7,7 @@ identity; so pooled features are what that layer read. Auxiliary classifiers are
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,58 +15,24 @@ from torch import nn
 
 from headstart.errors import SourceError, did_you_mean
 from headstart.sources import weights
-from headstart.sources.base import Card, Source
 from headstart.sources.image import ImageReader
+from headstart.sources.image_network import ImageNetwork
 from headstart.sources.torchvision_compat import heal
-from headstart.types import Batch, Features, Json, Sample
+from headstart.types import Json
 
 CLASSES = 1000
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class Torchvision(Source):
+class Torchvision(ImageNetwork):
     """A torchvision classification network without its last layer. settings: ``model`` and what `build` takes."""
 
     provider = "torchvision"
 
-    def __init__(self, card: Card, network: nn.Module, reader: ImageReader, settings: Json) -> None:
-        super().__init__(card, network)
-        self.reader = reader
-        self._settings = settings
-
-    def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
-        """See `Source.preprocess`."""
-        return self.reader(samples, train)
-
-    def forward(self, batch: Batch) -> Features:
-        """pooled [B,D]."""
-        pixels = batch.inputs["pixel_values"].to(next(self.network.parameters()).dtype)
-        return Features(self.network(pixels).flatten(1))
-
-    def example(self) -> Batch:
-        """Two images of noise."""
-        return self.reader.example
-
-    def fresh_network(self) -> nn.Module:
-        """See `Source.fresh_network`."""
-        return headless(build(**self._settings))
-
-    def settings(self) -> Json:
-        """Everything besides the weights that determines the features."""
-        return {**self._settings, "reader": self.reader.settings()}
-
-    def save(self, folder: Path) -> None:
-        """See `Source.save`."""
-        weights.write(folder, self)
-
-    @classmethod
-    def load(cls, folder: Path) -> Torchvision:
-        """See `Source.load`."""
-        card, settings, tensors = weights.read(folder)
-        reader = ImageReader.load(settings.pop("reader"))
-        with torch.random.fork_rng(devices=[]):
-            network = headless(build(**settings))
-        return cls(card, weights.fill(network, tensors, card.name), reader, settings)
+    @staticmethod
+    def built(settings: Json) -> nn.Module:
+        """See `ImageNetwork.built`."""
+        return headless(build(**settings))
 
 
 def build(model: str, classes: int = CLASSES, transform_input: bool = False) -> nn.Module:
@@ -98,14 +63,19 @@ def build(model: str, classes: int = CLASSES, transform_input: bool = False) -> 
 
 def headless(network: nn.Module, classes: int = CLASSES) -> nn.Module:
     """Replace the last layer with ``classes`` outputs by the identity, in place."""
+    if last := last_layer(network, classes):
+        parent, _, name = last.rpartition(".")
+        setattr(network.get_submodule(parent), name, nn.Identity())
+    return network
+
+
+def last_layer(network: nn.Module, classes: int = CLASSES) -> str:
+    """The name of the last layer with ``classes`` outputs; empty where there is none."""
     last = ""
     for name, module in network.named_modules():
         if getattr(module, "out_features", getattr(module, "out_channels", None)) == classes:
             last = name
-    if last:
-        parent, _, name = last.rpartition(".")
-        setattr(network.get_submodule(parent), name, nn.Identity())
-    return network
+    return last
 
 
 def from_state(
@@ -117,20 +87,21 @@ def from_state(
     kept = {key: value for key, value in tensors.items() if not key.lower().startswith("aux")}
     own = whole.state_dict()  # files from before torch 0.4.1 lack the counters of batch norms
     kept.update({key: own[key] for key in own if key.endswith("num_batches_tracked") and key not in kept})
-    network = headless(weights.fill(whole, kept, model))
-    width = _width(network, reader)
-    fields = {
-        "modality": "image",
-        "width": width,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "digest": weights.digest(weights.state(network)),
-    }
-    return Torchvision(Card(**{**card, **fields}), network, reader, settings)
-
-
-def _width(network: nn.Module, reader: ImageReader) -> int:
+    weights.fill(whole, kept, model)
+    name = last_layer(whole)
+    last = whole.get_submodule(name) if name else None
     with torch.no_grad():
-        return int(network(reader.example.inputs["pixel_values"]).flatten(1).shape[1])
+        logits = whole(reader.example.inputs["pixel_values"])
+    source = Torchvision.assemble(headless(whole), reader, settings, card)
+    source.adopt(last, logits, _names(model))
+    return source
+
+
+def _names(model: str) -> list[str]:
+    """What the classes of the model's weights are called; torchvision's are those of ImageNet."""
+    import torchvision
+
+    return list(torchvision.models.get_model_weights(model).DEFAULT.meta["categories"])
 
 
 def open_model(model: str) -> Torchvision:

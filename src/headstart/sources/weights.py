@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headstart.sources.base import Card, Source
 
 SCHEMA = 1
-WEIGHTS, DESCRIPTION = "model.safetensors", "source.json"
+WEIGHTS, DESCRIPTION, CLASSIFIER = "model.safetensors", "source.json", "classifier.safetensors"
 
 
 def state(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -62,9 +62,14 @@ def write(folder: Path, source: Source) -> Card:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state(source.network).items()}
     card = replace(source.card, digest=digest(tensors))
     content = {"schema": SCHEMA, "provider": source.provider, "card": card.to_json(), "settings": source.settings()}
+    classifier = {} if source.classifier is None else state(source.classifier)
+    if classifier:
+        content["classifier"] = {"digest": digest(classifier), "classes": list(source.classes)}
     with disk.guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / WEIGHTS)
+        if classifier:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in classifier.items()}, folder / CLASSIFIER)
         (folder / DESCRIPTION).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     return card
 
@@ -96,14 +101,34 @@ def read(folder: Path) -> tuple[Card, Json, dict[str, torch.Tensor]]:
         card = Card(**content["card"])
     except TypeError as error:
         raise SourceError("HS-SOURCE-007", f"{folder / DESCRIPTION}: the card does not fit ({error}).") from error
-    tensors = read_safetensors(folder / WEIGHTS)
-    if digest(tensors) != card.digest:
+    return card, dict(content["settings"]), _unchanged(folder / WEIGHTS, card.digest)
+
+
+def read_classifier(folder: Path) -> tuple[nn.Linear | None, tuple[str, ...]]:
+    """The classifier [Z,D] that a source was pretrained with and the names of its classes; None where it has none.
+
+    Raises SourceError HS-SOURCE-008 (missing or damaged weights), HS-SOURCE-002 (changed weights).
+    """
+    known = describe(folder).get("classifier")
+    if known is None:
+        return None, ()
+    tensors = _unchanged(folder / CLASSIFIER, str(known["digest"]))
+    width, classes = tensors["weight"].shape[1], tensors["weight"].shape[0]
+    linear = nn.Linear(width, classes, device="meta").to_empty(device="cpu")
+    fill(linear, tensors, str(folder / CLASSIFIER))
+    return linear.eval().requires_grad_(False), tuple(known["classes"])
+
+
+def _unchanged(path: Path, expected: str) -> dict[str, torch.Tensor]:
+    """The tensors of a file that belongs to a source folder."""
+    tensors = read_safetensors(path)
+    if digest(tensors) != expected:
         raise SourceError(
             "HS-SOURCE-002",
-            f"{folder / WEIGHTS} was changed: its digest is not the one in {DESCRIPTION}.",
+            f"{path} was changed: its digest is not the one in {DESCRIPTION}.",
             "Delete the folder and fetch the source again.",
         )
-    return card, dict(content["settings"]), tensors
+    return tensors
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
