@@ -48,13 +48,12 @@ class Store:
 
         What is not named is stored whole: every segment concerned was compared with its checksum.
         """
-        first = _first(digests)
-        self._refresh()
+        different, first = np.unique(digests, return_index=True)
         while True:
-            found, where = self._index.find(digests[first])
-            if not self._drop_damaged(np.unique(where[found, 0])):
-                return np.asarray(first[~found])
             self._refresh()
+            found, where = self._index.find(different)
+            if not self._drop_damaged(np.unique(where[found, 0])):
+                return np.sort(first[~found])
 
     def append(self, digests: np.ndarray, rows: np.ndarray | Sequence[np.ndarray]) -> None:
         """Store rows [n,D], or for tokens n arrays [T_i,D]. Raises EnvironmentProblem on a full or closed disk."""
@@ -233,11 +232,6 @@ class _Index:
     def drop(self, number: int) -> None:
         kept = [(digests[where[:, 0] != number], where[where[:, 0] != number]) for digests, where in self._runs]
         self._runs = [run for run in kept if len(run[0])]
-
-
-def _first(digests: np.ndarray) -> np.ndarray:
-    """Positions of the first of equal digests, in order."""
-    return np.sort(np.unique(digests, return_index=True)[1])
 
 
 def _remove(path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headstart.datasets import plain, store
 from headstart.datasets.base import Reject
@@ -34,6 +35,28 @@ def parse(path: Path, options: Options) -> Parsed:
 
 
 def _batches(path: Path, rejects: list[Reject]) -> Iterator[pa.RecordBatch]:
+    with _opened(path) as file:
+        for batch in file.iter_batches(batch_size=16384):
+            yield plain.batch(batch)
+
+
+def tables(path: Path, rows: int, size: int) -> Iterator[pa.Table]:
+    """The rows a part at a time, straight from the file: at most ``rows``, and about ``size`` bytes at most.
+
+    Raises DataError HS-DATA-002, -013, -016.
+    """
+    import pyarrow as pa
+
+    with _opened(path) as file:
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        wide = sum(group.total_byte_size for group in groups) / max(file.metadata.num_rows, 1)
+        for batch in file.iter_batches(batch_size=max(1, min(rows, int(size / max(wide, 1.0))))):
+            yield pa.Table.from_batches([plain.batch(batch)])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The ``pyarrow.parquet.ParquetFile``; what goes wrong with it in the block becomes a DataError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -43,8 +66,7 @@ def _batches(path: Path, rejects: list[Reject]) -> Iterator[pa.RecordBatch]:
         with path.open("rb") as stream:
             file = pq.ParquetFile(stream)
             refuse_duplicates(path, file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=16384):
-                yield plain.batch(batch)
+            yield file
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

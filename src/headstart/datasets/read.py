@@ -48,7 +48,7 @@ def read(
     inputs = (input,) if isinstance(input, str) else tuple(input or ())
     options = Options(dict(kinds or {}), inputs, for_prediction)
     parsed, origin = _parse(source, options)
-    return _dataset(parsed, origin, target, options, dict(roles or {}), limit)
+    return typed(parsed, origin, target, options, dict(roles or {}), limit)
 
 
 def _parse(source: Any, options: Options) -> tuple[Parsed, str]:
@@ -100,9 +100,10 @@ def _only_table(path: Path) -> Path:
     return tables[0] if len(tables) == 1 else path
 
 
-def _dataset(
+def typed(
     parsed: Parsed, origin: str, target: str | None, options: Options, wanted: Mapping[str, str], limit: int | None
 ) -> Dataset:
+    """Parsed rows as a `Dataset`; ``wanted``: column -> role. Raises what `read` raises of columns and rows."""
     _limit(parsed, limit)
     labelled = not options.for_prediction
     if not len(parsed.table):
