@@ -70,7 +70,6 @@ Y = X.sum(dim=1, keepdim=True)
 def trainer(schedule: Schedule, network: nn.Module | None = None, rate: float = 0.05, **rest) -> Trainer:
     network = network or Line()
     settings = {
-        "data": None,
         "costs": np.ones(len(X), int),
         "loss": lambda net, batch, target: {"loss": (net(batch) - target).square().mean()},
         "prepare": lambda rows, train: (Batch({"x": X[rows]}), Y[rows]),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,6 @@ from headstart.disk import write_error
 from headstart.errors import EnvironmentProblem
 from headstart.runtime import bf16_is_native
 from headstart.types import Batch, Json
-
-if TYPE_CHECKING:
-    from headstart.datasets.base import Dataset
 
 CHECKPOINT_SECONDS = 30.0
 BUCKET = 50  # batches whose rows are ordered by length together
@@ -76,9 +73,10 @@ def batches(costs: np.ndarray, size: int, seed: int, epoch: int, bucket: bool = 
 
 
 class Trainer:
-    """Trains ``network`` on ``data``.
+    """Trains ``network`` on rows that ``prepare`` turns into batches.
 
-    loss: (network, batch, target) -> dict with the key ``loss``. prepare: (rows, train) -> (Batch, target tensor).
+    costs: [N], a rough cost of each row, by which batches are bucketed. loss: (network, batch, target) -> dict with the
+    key ``loss``. prepare: (rows, train) -> (Batch, target tensor).
     validate: () -> score, higher is better, or None. key: identifies data, method and seed; a checkpoint with another
     key is ignored. Raises EnvironmentProblem HS-ENV-004 when memory does not suffice, HS-ENV-002/003 on a full or
     closed disk.
@@ -90,7 +88,6 @@ class Trainer:
         groups: list[Group],
         schedule: Schedule,
         *,
-        data: Dataset,
         costs: np.ndarray,
         loss: Callable[[nn.Module, Batch, torch.Tensor], dict[str, torch.Tensor]],
         prepare: Callable[[np.ndarray, bool], tuple[Batch, torch.Tensor]],
@@ -106,7 +103,7 @@ class Trainer:
         from accelerate import Accelerator
 
         self.network, self.groups, self.schedule = network, groups, schedule
-        self.data, self.costs, self.loss, self.prepare, self.validate = data, costs, loss, prepare, validate
+        self.costs, self.loss, self.prepare, self.validate = costs, loss, prepare, validate
         self.seed, self.key, self.deadline, self.report, self.stage = seed, key, deadline, report, stage
         self.checkpoint = folder / f"{stage}.checkpoint" if folder is not None else None
         self.accelerator = Accelerator()

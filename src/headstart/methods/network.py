@@ -208,7 +208,6 @@ class GradientMethod(Method):
                 self.ema,
                 bucket=bool(problem.options.get("bucket", True)),
             ),
-            data=train,
             costs=rows.costs,
             loss=lambda model, batch, target: self.loss(model, batch, target, problem),  # type: ignore[arg-type]
             prepare=rows.batch,
