@@ -252,7 +252,7 @@ def ranking_example(ranker: Ranker, kind: Kind, rows: int = 120, width: int = 12
 
 
 def check_ranker(ranker: Ranker) -> None:
-    """Whether a score is finite, repeatable, blind to what must not matter, and higher for targets that are told well."""
+    """Whether a score is finite, repeatable, blind to what must not matter, and high where features tell the target."""
     assert ranker.reads and ranker.reads <= set(KINDS), f"{ranker.name} reads {set(ranker.reads)}, not some of {KINDS}"
     for kind in KINDS:
         features, targets = ranking_example(ranker, kind)
