@@ -21,6 +21,7 @@ PUBLIC = [
     "TransferClassifier",
     "TransferRegressor",
     "__version__",
+    "embed",
     "fit",
     "load",
     "rank",

@@ -18,6 +18,7 @@ _WHERE = {
     "fit": "headstart.transfer",
     "load": "headstart.artefact",
     "rank": "headstart.ranking.verb",
+    "embed": "headstart.embedding",
     "Dataset": "headstart.datasets.base",
     "Source": "headstart.sources.base",
     "Task": "headstart.tasks.base",

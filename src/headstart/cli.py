@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from headstart import __version__, flags
+from headstart.commands import features
 from headstart.commands.rank import rank
 from headstart.console import Answer, Progress, complain
 from headstart.errors import UsageError
@@ -54,6 +55,7 @@ sources_app = typer.Typer(cls=Group, help="The shelf of pretrained models.", inv
 data_app = typer.Typer(cls=Group, help="Real datasets to try Headstart on.", invoke_without_command=True)
 app.add_typer(sources_app, name="sources")
 app.add_typer(data_app, name="data")
+app.add_typer(features.cache_app, name="cache")
 
 Run = Annotated[Path, typer.Argument(help="The folder that `headstart fit` saved.", metavar="RUN")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.", rich_help_panel="Output")]
@@ -282,6 +284,7 @@ def doctor() -> Answer:
 
 
 app.command(cls=Command)(rank)
+app.command(cls=Command)(features.embed)
 
 
 # --- shelves -----------------------------------------------------------------------------------------------------
