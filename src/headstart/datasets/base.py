@@ -19,6 +19,7 @@ from headstart.types import Modality, Sample
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
 
 Role: TypeAlias = Literal["input", "target", "domain", "group", "time", "split", "weight", "unused"]
 Kind: TypeAlias = Literal["text", "image", "number", "category", "labels", "tokens", "tags", "datetime", "array"]
@@ -119,6 +120,20 @@ class Dataset:
         if self.target is None:
             raise DataError("HS-DATA-003", f"{self.origin}: the rows have no target column.", "Name one with --target.")
         return self.values(self.target.name)
+
+    def groups(self) -> np.ndarray | None:
+        """Integer codes [N] of the group column (several columns: their combination), or None without one.
+
+        A row without a group is a group of its own.
+        """
+        import numpy as np
+
+        columns = self.with_role("group")
+        if not columns:
+            return None
+        codes: dict[Any, int] = {}
+        rows = zip(*(self.values(column.name) for column in columns))
+        return np.array([codes.setdefault(i if None in row else repr(row), len(codes)) for i, row in enumerate(rows)])
 
     # --- rows --------------------------------------------------------------------------------------------------
 

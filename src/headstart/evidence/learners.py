@@ -20,7 +20,7 @@ import numpy as np
 
 from headstart.datasets.base import Dataset
 from headstart.evidence.designs import Design, design_of
-from headstart.methods.base import Fitted, Method, Problem, groups_of
+from headstart.methods.base import Fitted, Method, Problem
 from headstart.nn.linear import fit_linear
 from headstart.tasks.base import Targets, Task
 from headstart.types import Outputs
@@ -78,7 +78,7 @@ class LinearLearner:
 
     def __init__(self, task: Task, pool: Pool, design: Design, strengths: Sequence[float]) -> None:
         self.task, self.pool, self.design, self.strengths = task, pool, design, list(strengths)
-        self.groups = groups_of(pool.labelled)
+        self.groups = pool.labelled.groups()
 
     def fit(self, train: Array, others: Array, seed: int) -> Small:
         """`fit_linear` on the part."""

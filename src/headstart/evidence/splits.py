@@ -213,16 +213,8 @@ def move(parts: Split, twins: Array) -> Split:
 
 
 def group_ids(dataset: Dataset) -> Array | None:
-    """Integer group codes [N] of the group column (several columns: their combination), or None.
-
-    A row without a group is a group of its own.
-    """
-    columns = dataset.with_role("group")
-    if not columns:
-        return None
-    codes: dict[Any, int] = {}
-    rows = zip(*(dataset.values(column.name) for column in columns))
-    return np.array([codes.setdefault(i if None in row else repr(row), len(codes)) for i, row in enumerate(rows)])
+    """See `Dataset.groups`."""
+    return dataset.groups()
 
 
 def time_order(dataset: Dataset) -> Array | None:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
 from headstart.datasets.base import Dataset
 from headstart.errors import MethodError, did_you_mean
 from headstart.tasks.base import Task
@@ -164,12 +162,3 @@ def make(method: type[Method], settings: Json) -> Method:
                 "HS-METHOD-002", f'{method.name} has no hyperparameter "{name}".', did_you_mean(name, known)
             )
     return method(**settings)
-
-
-def groups_of(train: Dataset) -> np.ndarray | None:
-    """The group of each row as integers [N], where a column has that role, for folds that keep groups whole."""
-    columns = train.with_role("group")
-    if not columns:
-        return None
-    values = [str(value) for value in train.values(columns[0].name)]
-    return np.asarray(np.unique(values, return_inverse=True)[1])

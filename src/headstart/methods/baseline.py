@@ -21,7 +21,7 @@ import numpy as np
 
 from headstart.datasets.base import Dataset
 from headstart.errors import ArtefactError
-from headstart.methods.base import Fitted, Method, Problem, groups_of, hyper
+from headstart.methods.base import Fitted, Method, Problem, hyper
 from headstart.nn.boosting import Boosted, fit_boosting
 from headstart.nn.featurizers import Featurizer, ImageFeatures, TextFeatures, WordFeatures, owners
 from headstart.nn.linear import fit_linear
@@ -58,7 +58,7 @@ class Baseline(Method):
         """Fit on the training rows alone; neither source nor ``problem.valid`` is read."""
         train, task = problem.train, problem.task
         targets = task.encode(train.targets())
-        groups = groups_of(train)
+        groups = train.groups()
         features, X = _featurize(train, task)
         strengths = None if self.strength is None else [self.strength]
         owner = owners(train) if isinstance(features, WordFeatures) else None

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from headstart.errors import MethodError
-from headstart.methods.base import Method, Problem, groups_of, hyper
+from headstart.methods.base import Method, Problem, hyper
 from headstart.methods.network import NetworkFitted, layer_rows
 from headstart.nn.linear import LinearFit, fit_linear
 from headstart.runtime import Extractor
@@ -86,7 +86,7 @@ class Probe(Method):
         extractor = problem.extractor
         assert extractor is not None
         strengths = None if self.strength == 0 else [self.strength]
-        groups = groups_of(problem.train)
+        groups = problem.train.groups()
         if outputs == ("tokens",):
             rows = extractor.tokens(problem.train)
             X = np.concatenate(rows)
