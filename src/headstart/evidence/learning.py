@@ -1,11 +1,12 @@
 """Measuring the learning curves: few sizes first, then more where the head start is still uncertain.
 
 Sizes halve from all labels down. Both models are fitted with few labels and with a quarter of them, on nested subsets
-of several seeds. Then, one size after the other, as long as the interval of the multiplier shrinks:
+of several seeds. Then, one size after the other:
 
 1. where a curve may begin at the level already, fewer labels than its smallest size;
-2. else the middle of the widest gap between sizes in which a curve reaches the level;
-3. else two more seeds on both sides of the place where the less certain curve reaches it.
+2. else, in the widest gap between sizes in which a curve may reach the level, the size nearest to where it does;
+3. else, as long as that shrinks the interval, two more seeds on both sides of the place where the less certain curve
+   reaches it.
 
 **No test target is looked at.** What is uncertain is judged on the labelled rows alone: every fit is scored on the
 rows that its subset left out and, out of fold, on its own, so that all points of both curves are scored on the same
@@ -102,7 +103,7 @@ class Curves:
     def _refine(self) -> None:
         for track in self.tracks:
             track.checks[self.least] = self._full_check(track)
-        width, stalled = np.inf, 0
+        width, stalled, reseeded = np.inf, 0, False
         while time.monotonic() < self.guard and stalled < 2:
             points = [
                 curves.Points(track.name, sorted(track.checks), [track.checks[size] for size in sorted(track.checks)])
@@ -112,8 +113,8 @@ class Curves:
             if drawn is None:
                 return
             now = float(np.ptp(np.quantile(np.log(drawn.multiplier), (0.025, 0.975))))
-            stalled = 0 if now < SHRINK * width else stalled + 1
-            width = min(width, now)
+            stalled = stalled + 1 if reseeded and now >= SHRINK * width else 0
+            width = now
             additions = next_sizes(self.grid, [sorted(track.checks) for track in self.tracks], drawn)
             if not additions:
                 return
@@ -122,6 +123,7 @@ class Curves:
                 more = MORE_SEEDS if size in track.tests else self._seeds(track)
                 if self.spent + more * size > self.allowed or len(track.tests.get(size, ())) + more > MOST_SEEDS:
                     return
+                reseeded = size in track.tests
                 self._add(track, size, more)
 
     def _add(self, track: Track, size: int, seeds: int) -> None:
@@ -212,9 +214,10 @@ def next_sizes(grid: Sequence[int], used: Sequence[Sequence[int]], drawn: curves
             best = max(best or (0.0, 0, 0), (float(begins.mean()) * np.log(sizes[0] / size) + 1, number, size))
         for low, high in pairwise(sizes):
             between = [size for size in grid if low < size < high]
-            mass = float(((needs > low) & (needs <= high) & ~begins).mean())
+            inside = (needs > low) & (needs <= high) & ~begins
+            mass = float(inside.mean())
             if between and mass > 0.1:
-                size = min(between, key=lambda size: abs(np.log(size * size / (low * high))))
+                size = _nearest(between, float(np.median(needs[inside])))
                 best = max(best or (0.0, 0, 0), (mass * float(np.log(high / low)), number, size))
     if best is not None:
         return [best[1:]]
@@ -222,3 +225,7 @@ def next_sizes(grid: Sequence[int], used: Sequence[Sequence[int]], drawn: curves
     sizes, needs = used[number], drawn.needs[number]
     at = int(np.clip(np.searchsorted(sizes, np.median(needs)), 1, len(sizes) - 1))
     return [(number, size) for size in sizes[at - 1 : at + 1] if size < sizes[-1]]
+
+
+def _nearest(sizes: Sequence[int], labels: float) -> int:
+    return min(sizes, key=lambda size: abs(np.log(size / labels)))
