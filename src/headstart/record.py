@@ -88,6 +88,7 @@ def record(
         chosen_transfer=outcome.transfer.name if outcome.transfer else None,
         shipped=outcome.shipped.name,
         shipped_because=outcome.because,
+        shipped_by=outcome.shipped_by,
         metrics=task.metrics(outcome.outputs, outcome.targets),
         verdict=outcome.verdict,
         head_start=outcome.head_start,

@@ -170,6 +170,7 @@ class Record:
     """Everything a run leaves to be read: summary, card and report are made from this alone. Plain JSON.
 
     metrics: test metrics of what ships by name. shipped: name of the candidate that ships and ``shipped_because``.
+    shipped_by: ``validation``, or ``test`` where the test verdict overruled that choice.
     confusion: {"labels": [...], "counts": [[...]]} rows true, columns predicted, or None.
     residuals: {"truth": [...], "prediction": [...]} or None. seconds: cost by stage.
     versions: library -> version. machine: {"cpu", "cores", "device", "precision"}.
@@ -201,6 +202,7 @@ class Record:
     seed: int
     folder: str
     schema: int = 1
+    shipped_by: str = "validation"
 
     def to_json(self) -> Json:
         """The record as plain JSON values."""
@@ -223,6 +225,8 @@ class Record:
             start["interval"] = tuple(start["interval"]) if start["interval"] else None
             start["open"] = tuple(start.get("open", (False, False)))
             fields["head_start"] = HeadStart(**start)
+        if "shipped_by" not in fields and "test rows took part" in fields["shipped_because"]:
+            fields["shipped_by"] = "test"  # a run of an older version says so in words alone
         return cls(**fields)
 
 

@@ -163,6 +163,7 @@ def negative() -> Record:
         chosen_transfer="probe",
         shipped="baseline",
         shipped_because="the test verdict is negative, so the control ships; the test took part in that choice",
+        shipped_by="test",
         metrics={"r2": 0.433, "mae": 0.61},
         verdict=Verdict("negative", Interval(-0.062, -0.091, -0.034), "baseline", "paired bootstrap", 900),
         head_start=ratings_head_start(),

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from headstart.report import card
+from headstart.report import card, html
 from headstart.types import Record
 
 from . import records
@@ -104,6 +105,17 @@ def test_control_that_ships_has_no_base_model_and_says_how_it_was_chosen() -> No
     assert "base_model" not in head and head["license"] == "unknown"
     assert "The test took part in the choice" in body and "carries no pretrained knowledge" in body
     assert "The test took part in the choice" not in parts(records.positive())[1]
+    chosen = dataclasses.replace(record, shipped_by="validation")  # negative, but validation had chosen the control
+    assert "The test took part in the choice" not in parts(chosen)[1]
+    assert "a little optimistic" in html.render(record) and "a little optimistic" not in html.render(chosen)
+
+
+def test_runs_of_older_versions_say_in_words_that_the_test_chose() -> None:
+    data = records.negative().to_json()
+    del data["shipped_by"]
+    assert Record.from_json(data).shipped_by == "validation"
+    data["shipped_because"] = "the test verdict is negative; the test rows took part in this choice"
+    assert Record.from_json(data).shipped_by == "test"
 
 
 @pytest.mark.parametrize(

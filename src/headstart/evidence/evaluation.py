@@ -69,6 +69,7 @@ class Evaluation:
     values: list[Any]
     notes: list[str] = field(default_factory=list)
     curve_seconds: float = 0.0
+    shipped_by: str = "validation"
 
 
 def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float = 0.0) -> Evaluation:
@@ -115,12 +116,12 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         start = measured.head_start([targets], [np.arange(len(targets))], len(targets), groups)
     shipped = _best(entries, None)
     assert shipped is not None
-    because = f"best {task.metric.replace('_', ' ')} on validation"
+    because, by = f"best {task.metric.replace('_', ' ')} on validation", "validation"
     if verdict and control and shipped.method.role == "transfer" and verdict.label == "negative":
-        shipped, because = control, "the test verdict is negative; the test rows took part in this choice"
+        shipped, because, by = control, "the test verdict is negative; the test rows took part in this choice", "test"
     return Evaluation(
         entries, transfer, control, shipped, because, verdict, start, parts.test, shipped.outputs, targets, values,
-        curve_seconds=seconds,
+        curve_seconds=seconds, shipped_by=by,
     )  # fmt: skip
 
 
