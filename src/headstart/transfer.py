@@ -25,16 +25,17 @@ from headstart.cache import key
 from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
 from headstart.disk import write_error
-from headstart.errors import ArtefactError, MethodError, SourceError, UsageError
+from headstart.errors import ArtefactError, MethodError, UsageError
 from headstart.evidence.controls import controls
 from headstart.evidence.evaluation import evaluate
 from headstart.evidence.splits import Split, exact_straddlers, move, near_straddlers, split
 from headstart.methods.base import Method, Problem, make
 from headstart.methods.network import GradientMethod, layer_rows
+from headstart.ranking import auto
+from headstart.ranking.measure import open_for
 from headstart.record import record
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
-from headstart.sources.shelf import open_source
 from headstart.tasks.base import Task, infer_task
 from headstart.types import Json, LayerRow
 
@@ -42,9 +43,10 @@ Effort = Literal["quick", "balanced", "thorough"]
 SECONDS: dict[str, float | None] = {"quick": 120.0, "balanced": 600.0, "thorough": None}
 """The budget of each effort where none is given."""
 
-DEFAULT_SOURCE = {"text": "minilm", "image": "mobilenet_v2"}
 TRANSFERS = {"quick": ["probe"], "balanced": ["probe", "finetune"], "thorough": ["probe", "finetune"]}
 SMALL = 2000  # labelled rows under which the automatic plan does not fine-tune: ten folds of it cost too much
+
+SAME_ROWS = "All rows are cross-validated, those that ranked the sources too; name a source to keep the two apart."
 
 Report = Callable[[str, int, int], None]
 
@@ -111,28 +113,40 @@ def fit(
     dataset = given if target is None else given.assign(target=target)
     learned = infer_task(dataset, task)
     chosen = choose_source(dataset, source)
+    rivals = auto.rivals(dataset.modality) if source == "auto" else []
     transfers = plan(chosen, method, effort, dict(settings or {}), len(dataset), explicit=method != "auto")
     notes: list[str] = []
     if chosen is None:
         notes.append("There is no pretrained source for tables on the shelf: the control is all there is.")
+    if len(rivals) == 1:
+        notes.append(f"Source: {rivals[0]} is the only one on the shelf for {dataset.modality}; nothing was ranked.")
     if effort != "quick" and method == "auto" and chosen is not None and len(transfers) == 1:
         notes.append(
             f"Under {SMALL:,} rows the plan does not fine-tune in every fold; ask for it by --method finetune."
         )
     clock.lap("reading")
     folder = claim(out, given.origin)
-    facts = request(given, learned, chosen, transfers, seed, control, effort, budget, precision)
+    facts = request(given, learned, chosen, transfers, seed, control, effort, budget, precision, *rivals)
     if dry_run:
         return _plan(dataset, learned, chosen, transfers, seed)
     if (done := finished(folder, facts)) is not None:
         return done
     work = workspace(folder)
 
+    parts = split(dataset, learned.strata(dataset.targets()), seed=seed)
+    ranked = None
+    if len(rivals) > 1 and any(each.role == "transfer" for each in transfers):
+        found = auto.choose(
+            parts.labelled(), learned, rivals, total=len(dataset), seconds=seconds, seed=seed, precision=precision,
+            also=lambda each: outputs_read(transfers, each, learned), report=report,
+        )  # fmt: skip
+        chosen, ranked = found.source, found.to_json()
+        notes += [f"Source: {found.reason}", *([SAME_ROWS] if ranked and parts.procedure != "holdout" else [])]
+        clock.lap("ranking")
     extractor = None
     if chosen is not None:
         extractor = Extractor(chosen, precision=precision, cache=chosen.provider != "identity", report=report)
         extractor.ensure(dataset.without("target"), outputs_read(transfers, extractor, learned))
-    parts = split(dataset, learned.strata(dataset.targets()), seed=seed)
     parts = without_twins(parts, extractor, learned)
     learned = infer_task(parts.labelled(), learned.name) if learned.name == "regression" else learned
     clock.lap("features")
@@ -153,6 +167,7 @@ def fit(
         dataset, learned, chosen, parts, outcome, extractor, rejects=rejects, notes=notes, seconds=clock.seconds,
         seed=seed, folder=folder, command=command(given, target, source, method, effort, seed, folder), key=facts,
     )  # fmt: skip
+    written.ranking = ranked
     result = Artefact(outcome.shipped.fitted, written, [c for c in dataset.columns if c.role != "unused"], folder)
     artefact.save(result, rejects)
     shutil.rmtree(work, ignore_errors=True)
@@ -164,21 +179,10 @@ def fit(
 
 def choose_source(dataset: Dataset, source: str | Source) -> Source | None:
     """The source for the rows. Raises SourceError HS-SOURCE-005 where it does not fit the kind of input."""
-    if isinstance(source, str):
-        if source == "auto":
-            name = DEFAULT_SOURCE.get(dataset.modality)
-            return open_source(name) if name is not None else None
-        source = open_source(source)
-    if source.card.modality != dataset.modality:
-        fitting = DEFAULT_SOURCE.get(dataset.modality, "identity")
-        raise SourceError(
-            "HS-SOURCE-005",
-            f"{source.card.name} reads {source.card.modality}; the input of {dataset.origin} is {dataset.modality}.",
-            f"Use --source {fitting}, or name other columns with --input.",
-        )
-    if source.provider == "identity":
-        source.preprocess(dataset.samples(range(len(dataset))))  # fixes the columns
-    return source
+    if isinstance(source, str) and source == "auto":
+        name = auto.default(dataset.modality)
+        return open_for(dataset, name) if name is not None else None
+    return open_for(dataset, source)
 
 
 def plan(source: Source | None, method: str, effort: str, settings: Json, rows: int, explicit: bool) -> list[Method]:

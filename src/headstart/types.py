@@ -203,6 +203,7 @@ class Record:
     folder: str
     schema: int = 1
     shipped_by: str = "validation"
+    ranking: Json | None = None  # why this source: ranker, place, of, reason, candidates; None where it was named
 
     def to_json(self) -> Json:
         """The record as plain JSON values."""

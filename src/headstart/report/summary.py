@@ -64,7 +64,7 @@ def rejected_rows(record: Record) -> int:
 
 def _source(record: Record) -> str:
     name = record.source.get("name") or "none"
-    return f"{name}   method: {record.chosen_transfer or record.shipped}"
+    return f"{name}{wording.ranked(record)}   method: {record.chosen_transfer or record.shipped}"
 
 
 def cross_validated(record: Record) -> bool:

@@ -114,3 +114,12 @@ def modality(record: Record) -> str:
         return str(known)
     kinds = {column.get("kind") for column in record.data.get("columns", []) if column.get("role") == "input"}
     return "image" if "image" in kinds else "text" if kinds & {"text", "tokens"} else "table"
+
+
+def ranked(record: Record) -> str:
+    """`` (ranked 1st of 4)`` where the source was chosen by ranking, else nothing."""
+    if not record.ranking:
+        return ""
+    place, of = int(record.ranking["place"]), record.ranking["of"]
+    ending = "th" if 10 <= place % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f" (ranked {place}{ending} of {of}{', level with the 1st but cheaper' if record.ranking['tied'] else ''})"
