@@ -146,7 +146,9 @@ def fit(
             precision=precision,
             report=report,
         )
-    return Answer(result.to_json(), result.text() if dry_run else result.summary())
+    from headstart.report.terminal import page
+
+    return Answer(result.to_json(), result.text() if dry_run else page(result.record, sys.stdout))
 
 
 @app.command(cls=Command)
@@ -232,12 +234,13 @@ def report(
     """Write the report of a run again (from run.json alone), and show its summary."""
     from headstart import export
     from headstart.report import html
-    from headstart.report.summary import summary
+    from headstart.report.terminal import page
 
     record = export.read_record(run)
     place = out or run / "report.html"
     html.write(record, place)
-    return Answer({"run": str(run), "report": str(place), "record": record.to_json()}, f"{summary(record)}\n{place}")
+    data = {"run": str(run), "report": str(place), "record": record.to_json()}
+    return Answer(data, f"{page(record, sys.stdout)}\n{place}")
 
 
 @app.command(cls=Command)
