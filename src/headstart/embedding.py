@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -42,9 +42,9 @@ POOLED = "pooled"
 class Embedded:
     """What was done. columns: name -> width of each feature column. forward_rows: rows computed now, not before."""
 
-    source: str
-    columns: dict[str, int]
-    out: str | None
+    out: str
+    source: str = ""
+    columns: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     rejected: int = 0
     rejected_to: str | None = None
@@ -83,111 +83,98 @@ def embed(
 
     Raises DataError (as `read` does), SourceError HS-SOURCE-001 to -008, UsageError HS-USAGE-001, EnvironmentProblem.
     """
-    names = [layers] if isinstance(layers, str) else list(layers)
-    if out is None:
-        return _array(data, source, names, input, kinds, limit, precision, backend, report)
-    write(
-        data, source, Path(out), names, input=input, kinds=kinds, limit=limit, only_features=only_features,
-        precision=precision, backend=backend, report=report,
-    )  # fmt: skip
-    return Path(out)
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    job = Job(data, source, names, input, kinds, limit, precision, backend, report)
+    if out is not None:
+        write(job, Path(out), only_features)
+        return Path(out)
+    with closing(job.parts()) as parts:
+        made = [extractor.stored(digests, names) for _, digests, extractor in parts]
+    return made[0] if len(made) == 1 else np.concatenate(made)
 
 
-def write(
-    data: Any,
-    source: str | Source,
-    out: Path,
-    layers: Sequence[str] = (POOLED,),
-    *,
-    input: str | Sequence[str] | None = None,
-    kinds: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    only_features: bool = False,
-    precision: str = "auto",
-    backend: str = "auto",
-    report: Callable[[str, int, int], None] | None = None,
-) -> Embedded:
+@dataclass(frozen=True)
+class Job:
+    """What is to be embedded, and how; the fields are the arguments of `embed`."""
+
+    data: Any
+    source: str | Source
+    layers: tuple[str, ...] = (POOLED,)
+    input: str | Sequence[str] | None = None
+    kinds: Mapping[str, str] | None = None
+    limit: int | None = None
+    precision: str = "auto"
+    backend: str = "auto"
+    report: Callable[[str, int, int], None] | None = None
+
+    def parts(self, passing: Path | None = None) -> Generator[tuple[Dataset, np.ndarray, Extractor], None, None]:
+        """The rows a part at a time, their digests, and the extractor in whose store their features are by then."""
+        extractor: Extractor | None = None
+        done, total = 0, count(self.data, self.limit)
+        for part in stream(self.data, input=self.input, kinds=self.kinds, limit=self.limit, passing=passing):
+            extractor = extractor or self._open(part)
+            extractor.report = self._progress(done, total)
+            yield part, extractor.ensure(part, self.layers), extractor
+            done += len(part)
+
+    def _open(self, part: Dataset) -> Extractor:
+        """The extractor for rows like these. Raises SourceError HS-SOURCE-005, UsageError HS-USAGE-001."""
+        source = open_source(self.source) if isinstance(self.source, str) else self.source
+        if source.card.modality != part.modality:
+            names = ", ".join(column.name for column in part.inputs)
+            raise SourceError(
+                "HS-SOURCE-005",
+                f"{source.card.name} reads {source.card.modality}; the input ({names}) of {part.origin} is "
+                f"{part.modality}.",
+                "Name another --source, or other columns with --input.",
+            )
+        if source.provider == "identity":
+            source.preprocess(part.samples(range(min(len(part), GROUP))))  # fixes the columns
+        if not self.layers or len(set(self.layers)) < len(self.layers):
+            raise UsageError("HS-USAGE-001", f"the layers are {list(self.layers)}.", "Expected one or more, each once.")
+        if named := [layer for layer in self.layers if layer != POOLED]:
+            known = [POOLED, *(layer.name for layer in source.layers())]
+            for layer in named:
+                if layer not in known:
+                    raise UsageError(
+                        "HS-USAGE-001", f'{source.card.name} has no layer "{layer}".', did_you_mean(layer, known)
+                    )
+        return Extractor(source, precision=self.precision, backend=self.backend)
+
+    def _progress(self, start: int, total: int) -> Callable[[str, int, int], None]:
+        """The progress of one part as that of the whole, whose size may not be known beforehand (0)."""
+
+        def tell(stage: str, done: int, of: int) -> None:
+            if self.report is not None:
+                self.report(stage, start + done, total or (0 if start else of))
+
+        return tell
+
+
+def write(job: Job, out: Path, only_features: bool = False) -> Embedded:
     """`embed` into a file, and what there is to say of it. Raises as `embed` does."""
     _check_place(out)
-    started, total, rejects = time.perf_counter(), count(data, limit), list[Reject]()
-    done: Embedded | None = None
-    extractor: Extractor | None = None
-    with _Table(out) as table:
-        for part in stream(data, input=input, kinds=kinds, limit=limit, passing=out):
-            if extractor is None or done is None:
-                extractor = _extractor(part, source, layers, precision, backend)
-                done = Embedded(extractor.source.card.name, {}, str(out))
-            extractor.report = _from(report, done.rows, total)
-            digests = extractor.ensure(part, layers)
+    started, rejects = time.perf_counter(), list[Reject]()
+    done = Embedded(str(out))
+    with _Table(out) as table, closing(job.parts(out)) as parts:
+        for part, digests, extractor in parts:
             for start in range(0, len(part), GROUP):
                 rows = slice(start, min(start + GROUP, len(part)))
-                features = {_column(layer, layers): extractor.stored(digests[rows], [layer]) for layer in layers}
+                features = {_column(layer, job): extractor.stored(digests[rows], [layer]) for layer in job.layers}
                 table.append(_kept(part, rows, only_features), features)
                 done.columns = {name: values.shape[1] for name, values in features.items()}
             done.rows += len(part)
+            done.source, done.forward_rows = extractor.source.card.name, extractor.forward_rows
+            done.runtime, done.notes = extractor.description, extractor.notes
             rejects += part.rejects
-    assert extractor is not None and done is not None, "a stream has at least one part"
-    done.forward_rows, done.runtime, done.notes = extractor.forward_rows, extractor.description, extractor.notes
     done.rejected, done.seconds = len(rejects), round(time.perf_counter() - started, 3)
     if rejects:
         done.rejected_to = str(write_rejects(rejects, out.with_name(f"{out.stem}.rejected.csv")))
     return done
 
 
-def _array(
-    data: Any,
-    source: str | Source,
-    layers: Sequence[str],
-    input: str | Sequence[str] | None,
-    kinds: Mapping[str, str] | None,
-    limit: int | None,
-    precision: str,
-    backend: str,
-    report: Callable[[str, int, int], None] | None,
-) -> np.ndarray:
-    total, parts = count(data, limit), list[np.ndarray]()
-    extractor: Extractor | None = None
-    for part in stream(data, input=input, kinds=kinds, limit=limit):
-        extractor = extractor or _extractor(part, source, layers, precision, backend)
-        extractor.report = _from(report, sum(map(len, parts)), total)
-        parts.append(extractor.matrix(part, layers))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _extractor(part: Dataset, source: str | Source, layers: Sequence[str], precision: str, backend: str) -> Extractor:
-    """The source, ready for rows like these. Raises SourceError HS-SOURCE-005 where it reads another kind of input."""
-    opened = open_source(source) if isinstance(source, str) else source
-    if opened.card.modality != part.modality:
-        names = ", ".join(column.name for column in part.inputs)
-        raise SourceError(
-            "HS-SOURCE-005",
-            f"{opened.card.name} reads {opened.card.modality}; the input ({names}) of {part.origin} is "
-            f"{part.modality}.",
-            "Name another --source, or other columns with --input.",
-        )
-    if opened.provider == "identity":
-        opened.preprocess(part.samples(range(min(len(part), GROUP))))  # fixes the columns
-    known = [POOLED, *(layer.name for layer in opened.layers())]
-    if not layers or len(set(layers)) < len(layers):
-        raise UsageError("HS-USAGE-001", f"the layers are {list(layers)}.", "Expected one or more, each once.")
-    for layer in layers:
-        if layer not in known:
-            raise UsageError("HS-USAGE-001", f'{opened.card.name} has no layer "{layer}".', did_you_mean(layer, known))
-    return Extractor(opened, precision=precision, backend=backend)
-
-
-def _from(report: Callable[[str, int, int], None] | None, start: int, total: int) -> Callable[[str, int, int], None]:
-    """The progress of one part as that of the whole; a total of 0 is not known beforehand."""
-
-    def tell(stage: str, done: int, of: int) -> None:
-        if report is not None:
-            report(stage, start + done, max(total, start + done) if total else (of if not start else 0))
-
-    return tell
-
-
-def _column(layer: str, layers: Sequence[str]) -> str:
-    return "embedding" if len(layers) == 1 else f"embedding_{layer}"
+def _column(layer: str, job: Job) -> str:
+    return "embedding" if len(job.layers) == 1 else f"embedding_{layer}"
 
 
 def _kept(part: Dataset, rows: slice, only_features: bool) -> pa.Table:

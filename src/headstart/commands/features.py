@@ -42,10 +42,8 @@ def embed(
     from headstart import embedding
 
     with Progress(quiet) as report:
-        done = embedding.write(
-            path, source, out, layer or ["pooled"], input=input, kinds=kinds, limit=limit,
-            only_features=only_features, precision=precision, backend=backend, report=report,
-        )  # fmt: skip
+        job = embedding.Job(path, source, tuple(layer or ["pooled"]), input, kinds, limit, precision, backend, report)
+        done = embedding.write(job, out, only_features)
     wide = ", ".join(f"{name} [{width}]" for name, width in done.columns.items())
     lost = f"; {done.rejected:,} could not be read: see {done.rejected_to}" if done.rejected else ""
     text = (
