@@ -135,7 +135,7 @@ def prune(*, to: int | None = None, older_than: float | None = None) -> Json:
 def verify() -> Json:
     """Compare every segment with its checksum and remove the damaged ones, and what killed processes left.
 
-    Returns ``{"segments", "bytes", "damaged": [paths], "left_over": [paths]}``. Rows that go are computed again when
+    Returns ``{"segments", "bytes", "damaged": [paths], "left_over": [paths]}``, counting the sound ones. Rows that go are computed again when
     they are next needed.
     """
     count, size, damaged, left = 0, 0, [], []
@@ -146,13 +146,13 @@ def verify() -> Json:
         for file in _files(folder):
             try:
                 Segment(file.path).check(touch=False)
+                count, size = count + 1, size + file.size
             except Damaged:
                 damaged.append(str(file.path))
                 with suppress(OSError):
                     file.path.unlink()
-            except Gone:
+            except Gone:  # merged or evicted meanwhile
                 continue
-            count, size = count + 1, size + file.size
     return {"segments": count, "bytes": size, "damaged": damaged, "left_over": left}
 
 
