@@ -135,8 +135,8 @@ def prune(*, to: int | None = None, older_than: float | None = None) -> Json:
 def verify() -> Json:
     """Compare every segment with its checksum and remove the damaged ones, and what killed processes left.
 
-    Returns ``{"segments", "bytes", "damaged": [paths], "left_over": [paths]}``, counting the sound ones. Rows that go are computed again when
-    they are next needed.
+    Returns ``{"segments", "bytes", "damaged": [paths], "left_over": [paths]}``, the counts of what is sound. Rows that
+    go are computed again when they are next needed.
     """
     count, size, damaged, left = 0, 0, [], []
     for folder in _folders():
