@@ -88,7 +88,7 @@ def main() -> None:
               f"relative difference {difference:.1e}")  # fmt: skip
     scaled = once + seconds * options.classes / len(some)
     print(
-        f"direct, {len(some)} of {options.classes} classes: {once:.1f} s once and {seconds:.1f} s, scaled to all: {scaled:.0f} s"
+        f"direct: {once:.1f} s once, {len(some)} classes {seconds:.1f} s; scaled to {options.classes}: {scaled:.0f} s"
     )
     print(f"largest relative difference {worst:.1e} (bar {VALUE_BAR:.0e}): {'met' if worst <= VALUE_BAR else 'MISSED'}")
     ratio = scaled / ours

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.stats import multivariate_normal
 
 from headstart.errors import DataError
@@ -171,6 +171,30 @@ def test_a_label_that_every_row_or_none_has_is_left_out():
     with pytest.raises(DataError, match="all targets are the same") as caught:
         LogME().score(F, labels[:, 2:])
     assert caught.value.code == "HS-DATA-006"
+
+
+@pytest.mark.parametrize("shape", [(120, 40), (40, 120)], ids=str)
+@pytest.mark.parametrize("spread", [1e-3, 1e-5])
+@pytest.mark.parametrize("noise", [0.3, 1e-3])
+def test_directions_of_very_unlike_size(shape, spread, noise):
+    """The decomposition is that of a Gram matrix, whose numbers lie twice as many decades apart as those of F."""
+    generator = np.random.default_rng(2)
+    rank = min(shape)
+    U = np.linalg.qr(generator.normal(size=(shape[0], rank)))[0]
+    V = np.linalg.qr(generator.normal(size=(shape[1], rank)))[0]
+    s = np.geomspace(1, spread, rank)
+    y = U @ generator.normal(size=rank) + noise * generator.normal(size=shape[0]) / np.sqrt(shape[0])
+    z, rows = U.T @ y, shape[0]
+    rest = np.sum((y - U @ z) ** 2)
+
+    def negative(log_t):
+        kept = np.exp(log_t) / (np.exp(log_t) + s**2)
+        return 0.5 * (np.log(2 * np.pi * (rest + z**2 @ kept) / rows) + 1 - np.log(kept).sum() / rows)
+
+    grid = np.arange(-60, 20, 0.01)
+    start = grid[np.argmin([negative(u) for u in grid])]
+    expected = -minimize_scalar(negative, bounds=(start - 0.01, start + 0.01), method="bounded").fun
+    assert LogME().score((U * s) @ V.T, y) == pytest.approx(expected, rel=1e-6)
 
 
 def test_float32_features_give_the_same_value():

@@ -7,7 +7,7 @@ correlation of the two comparisons over all pairs of rows.
     score = spearman over i < j of P_ij and Q_ij                   (-1 to 1; the paper prints 100 times this)
 
 Where a row has no variance its correlation is 1 with an equal row and 0 with any other. One label alone is read as
-"without, with". More than 2 000 rows (two million pairs) are thinned to 2 000, evenly over the classes.
+"without, with". More than 1 000 rows (half a million pairs) are thinned to 1 000, evenly over the classes.
 
 Bolya, Mittapalli & Hoffman 2021, Scalable Diverse Model Selection for Accessible Transfer Learning, arXiv:2111.06977.
 """
@@ -32,7 +32,7 @@ class PARC(Ranker):
     reads: ClassVar[frozenset[str]] = frozenset({"classes", "labels"})
 
     width: int = 32
-    most: int = 2000
+    most: int = 1000
     seed: int = 0
 
     def measure(self, features: Array, target: Target) -> float:

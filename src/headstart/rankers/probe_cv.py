@@ -7,7 +7,9 @@ every row can be left out in turn without a second fit, and all strengths share 
     output of row i, fitted without it:  y_i - (y_i - fit_i) / (1 - h_i)          (the PRESS identity, exact)
     score = accuracy (classes), micro F1 (labels, on above one half), R² (values) at the t of least squared error
 
-It is least squares where the method `probe` fits logistic regression, which costs ten times more and ranks alike.
+It is least squares where the method `probe` fits logistic regression by five folds, and ranks as that does: over 11
+feature sets of the UCI digits Kendall's tau of the two is 1.00 at 1 797 rows and 0.96 at 300, in a fiftieth and a
+fifteenth of the time. With few features and many classes the level is lower (0.49 against 0.54 for 8 pixels).
 
 Allen 1974, The relationship between variable selection and data augmentation and a method for prediction,
 doi:10.1080/00401706.1974.10489157; ridge: Golub, Heath & Wahba 1979, doi:10.1080/00401706.1979.10489751.
