@@ -48,7 +48,7 @@ CODES: dict[str, str] = {
     "HS-SOURCE-008": "the weight file is unsafe or damaged",
     "HS-TASK-001": "unknown task",
     "HS-TASK-002": "the task does not fit the target",
-    "HS-METHOD-001": "unknown method",
+    "HS-METHOD-001": "unknown method or ranker",
     "HS-METHOD-002": "a hyperparameter is unknown or out of bounds",
     "HS-METHOD-003": "the method cannot do what was asked",
     "HS-ARTEFACT-001": "the folder is not a Headstart run",
