@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 import torch
 
-from headstart import cache, runtime
+from headstart import runtime
+from headstart.backends.torch import freeze
 from headstart.datasets.base import Dataset
-from headstart.errors import EnvironmentProblem
-from headstart.runtime import Extractor, freeze
+from headstart.runtime import Extractor
 from headstart.testing import dataset_with
 from tests.conformance.examples import WORDS, texts, tiny_bert, tiny_timm, tiny_torchvision
 
@@ -50,7 +48,7 @@ def test_rows_equal_the_plain_network(bert):
 def test_a_second_run_does_no_pass_and_a_new_row_costs_one(bert):
     first = Extractor(bert, precision="fp32")
     matrix = first.matrix(distinct(40))
-    assert first.description.startswith("fp32")
+    assert first.description.startswith("torch fp32")
     second = Extractor(bert, precision="fp32")
     assert np.array_equal(second.matrix(distinct(40)), matrix)
     assert second.forward_rows == 0 and second.description == "all features from the store"
@@ -138,54 +136,6 @@ def test_other_weights_and_settings_find_nothing_of_the_source(bert):
     matrix = Extractor(bert, precision="fp32").matrix(data)
     other = Extractor(bert.untrained(1), precision="fp32")
     assert not np.allclose(other.matrix(data), matrix, atol=1e-3) and other.forward_rows == 20
-
-
-def test_a_precision_that_disagrees_is_refused_in_words(bert, monkeypatch):
-    """bf16 that rounds too much: stood for by a cast that loses the features."""
-    honest = runtime.freeze
-
-    def coarse(source, where, precision, fused):
-        frozen = honest(source, where, "fp32", fused)
-        if precision == "bf16":
-            with torch.no_grad():
-                for number, parameter in enumerate(frozen.network.parameters()):
-                    parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
-        return frozen
-
-    monkeypatch.setattr(runtime, "freeze", coarse)
-    monkeypatch.setattr(runtime, "bf16_is_native", lambda: True)
-    extractor = Extractor(bert, precision="bf16", cache=False)
-    matrix = extractor.matrix(distinct(30))
-    (note,) = extractor.notes
-    assert note.startswith("bf16 refused: cosine to fp32 is ") and note.endswith("below 0.999.")
-    assert np.allclose(matrix, plain(bert, distinct(30)), atol=1e-4)
-    assert extractor.description.startswith("fp32")
-
-
-def test_what_does_not_run_here_is_left_out_in_words(bert, monkeypatch):
-    honest = runtime.freeze
-
-    def broken(source, where, precision, fused):
-        if precision == "bf16":
-            raise RuntimeError("no kernel\nmore words")
-        return honest(source, where, precision, fused)
-
-    monkeypatch.setattr(runtime, "freeze", broken)
-    monkeypatch.setattr(runtime, "bf16_is_native", lambda: True)
-    extractor = Extractor(bert, cache=False)
-    extractor.matrix(distinct(5))
-    assert extractor.notes == ["bf16 does not run here (no kernel)."]
-
-
-@pytest.mark.parametrize(("number", "code"), [(28, "HS-ENV-002"), (13, "HS-ENV-003")])
-def test_a_refusing_disk_is_an_error_with_a_code(bert, home, monkeypatch, number, code):
-    def refuse(tensors, path):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(cache, "save_file", refuse)
-    with pytest.raises(EnvironmentProblem, match=code):
-        Extractor(bert, precision="fp32").matrix(texts(6))
-    assert not list(home.rglob("segment-*")) and not list(home.rglob("*.part"))
 
 
 def test_features_without_a_cache_go_with_the_extractor(bert, home):

@@ -14,14 +14,15 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from headstart.errors import MethodError, SourceError, TaskError, did_you_mean
+from headstart.errors import MethodError, SourceError, TaskError, UsageError, did_you_mean
 
-CONTRACTS = {"methods": "Method", "tasks": "Task", "sources": "Source", "rankers": "Ranker"}
+CONTRACTS = {"methods": "Method", "tasks": "Task", "sources": "Source", "rankers": "Ranker", "backends": "Backend"}
 _UNKNOWN = {
     "methods": (MethodError, "HS-METHOD-001", "method"),
     "tasks": (TaskError, "HS-TASK-001", "task"),
     "sources": (SourceError, "HS-SOURCE-001", "source provider"),
     "rankers": (MethodError, "HS-METHOD-001", "ranker"),
+    "backends": (UsageError, "HS-USAGE-001", "backend"),
 }
 
 

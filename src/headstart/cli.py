@@ -96,6 +96,7 @@ def fit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would train, and stop.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first rows.")] = None,
     precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic.")] = "auto",
+    backend: Annotated[str, typer.Option(help="What runs the frozen network; the fastest by default.")] = "auto",
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any hyperparameter, plugins' included.")
     ] = None,
@@ -144,6 +145,7 @@ def fit(
             settings=values or None,
             limit=limit,
             precision=precision,
+            backend=backend,
             report=report,
         )
     from headstart.report.terminal import page

@@ -30,7 +30,11 @@ ESSENTIAL = (
     "scikit-learn",
     "numpy",
 )
-BACKENDS = {"onnxruntime": "faster CPU inference", "openvino": "faster CPU inference on Intel"}
+BACKENDS = {
+    "openvino": ("openvino", "the fastest on most x86 CPUs"),
+    "onnxruntime": ("onnx", "fast where bf16 is not native"),
+}
+"""Package of an optional backend: the extra that installs it, and what it is good for."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,14 @@ def packages() -> Iterator[Check]:
         found = _version(name)
         mend = "" if found else f"pip install {name}"
         yield Check("packages", name, "ok" if found else "broken", found or "missing", mend)
-    for name, use in BACKENDS.items():
+    for name, (extra, use) in BACKENDS.items():
         found = _version(name)
         yield Check(
             "backends",
             name,
             "ok" if found else "note",
             found or f"missing: {use}",
-            "" if found else f"pip install {name}",
+            "" if found else f"pip install 'headstart[{extra}]'",
         )
 
 

@@ -1,37 +1,41 @@
-"""Frozen forward passes: the data once, as fast as plain torch allows, into the feature store.
+"""Frozen forward passes: the data once, by the fastest backend that agrees with fp32, into the feature store.
 
-The frozen copy of a network is fused (batch norm folded into the convolution before it), laid out channels-last, and
-cast to bf16, each only where it helps; it is used only if the mean cosine of its pooled output to fp32 is at least
-0.999 on the first real batch, and if it is faster there. The choice is remembered for this machine. Rows run in order
-of length, so that a batch is padded to its own longest row, and the next batches are prepared while one computes.
+Which backend runs is searched for where the job is long enough to pay for it (`backends/search.py`). Rows run in order
+of length, so that a batch is padded to its own longest row; on a CPU every core reads, decodes and computes batches of
+its own, and the next window of rows is read meanwhile. Rows that another process is computing are left to it
+(`claims.py`); what is finished is stored every few seconds.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
 
+from headstart import catalog
+from headstart.backends.base import Rows, Runner
+from headstart.backends.search import Search, Trial, versions
 from headstart.cache import Store, key
+from headstart.claims import Claims
 from headstart.datasets.base import Dataset
-from headstart.disk import replace_text
-from headstart.nn.fuse import fuse_batchnorm
+from headstart.errors import EnvironmentProblem, MethodError
 from headstart.sources.base import Source
-from headstart.types import Batch, Features, cache_home
+from headstart.types import Batch, Sample, cache_home
 
-PARITY = 0.999
-WINDOW = 4096  # rows ordered by length together, and written to the store together
+WINDOW = 4096  # rows ordered by length together
+FLUSH = 10.0  # seconds after which finished rows are stored, so that a kill loses no more
 VERSION = 1  # of what a stored feature means; raise it when preprocessing or pooling changes
+
+Batches: TypeAlias = list[tuple[np.ndarray, Callable[[], Batch]]]
+"""Positions of the rows of each batch, and what makes it."""
 
 
 def device() -> torch.device:
@@ -55,8 +59,11 @@ def bf16_is_native() -> bool:
 class Extractor:
     """Features of a dataset through one frozen source, computed once and kept on disk.
 
-    precision: ``auto``, ``bf16`` or ``fp32``. cache: False keeps features in memory for the life of the extractor.
-    report: progress callback (stage, rows done, rows in all). batch_size: rows a forward pass.
+    precision: ``auto``, ``bf16`` or ``fp32``. backend: ``auto`` or the name of a file in backends/. cache: False keeps
+    features in memory for the life of the extractor. report: progress callback (stage, rows done, rows in all).
+    batch_size: typical rows a forward pass; None: measured. Raises UsageError HS-USAGE-001 for an unknown backend.
+
+    forward_rows: rows computed by this extractor, in ``seconds`` seconds; the store gave the rest.
     """
 
     def __init__(
@@ -64,19 +71,23 @@ class Extractor:
         source: Source,
         *,
         precision: str = "auto",
+        backend: str = "auto",
         cache: bool = True,
         report: Callable[[str, int, int], None] | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
     ) -> None:
+        if backend != "auto":
+            catalog.find("backends", backend)
         self.source = source
-        self.precision = precision
+        self.precision, self.backend = precision, backend
         self.report = report or (lambda stage, done, total: None)
         self.batch_size = batch_size
         self.notes: list[str] = []
         self.forward_rows = 0
+        self.seconds = 0.0
         self.device = device()
-        self._frozen: Source | None = None
-        self._choice: dict[str, Any] | None = None
+        self.trial: Trial | None = None
+        self._runners: dict[tuple[str, ...], tuple[Trial, Runner]] = {}
         self._temporary: Any = None
         self._folder: Path = self._place(cache)
         self._stores: dict[str, Store] = {}
@@ -90,7 +101,10 @@ class Extractor:
 
     def matrix(self, dataset: Dataset, outputs: Sequence[str] = ("pooled",)) -> np.ndarray:
         """The named outputs of every row side by side, [N, sum of D]; ``pooled`` or names of layers."""
-        digests = self.ensure(dataset, outputs)
+        return self.stored(self.ensure(dataset, outputs), outputs)
+
+    def stored(self, digests: np.ndarray, outputs: Sequence[str] = ("pooled",)) -> np.ndarray:
+        """The same for rows that `ensure` has stored, by some of the digests that it returned, [N, sum of D]."""
         return np.concatenate([self._store(output).rows(digests) for output in outputs], axis=1)
 
     def tokens(self, dataset: Dataset) -> list[np.ndarray]:
@@ -99,95 +113,129 @@ class Extractor:
         return self._store("tokens").ragged(digests)
 
     def ensure(self, dataset: Dataset, outputs: Sequence[str]) -> np.ndarray:
-        """Compute and store what is missing. Returns the digests [N]. Memory does not grow with N."""
-        digests = np.array(dataset.fingerprints(), "S32") if len(dataset) <= WINDOW else self._digests(dataset)
-        missing: np.ndarray = np.empty(0, np.int64)
-        for output in outputs:
-            missing = np.union1d(missing, self._store(output).missing(digests))
-        for start in range(0, len(missing), WINDOW):
-            self._run(dataset, missing[start : start + WINDOW], digests, outputs, start, len(missing))
+        """Compute and store what is missing. Returns the digests [N]. Memory does not grow with the features."""
+        digests = self._digests(dataset)
+        rows = self._missing(digests, np.arange(len(digests)), outputs)
+        if len(rows):
+            started = time.perf_counter()
+            self._compute(dataset, rows, digests, tuple(outputs))
+            self.seconds += time.perf_counter() - started
         return digests
 
-    # --- one window --------------------------------------------------------------------------------------------
+    # --- the rows that are missing -----------------------------------------------------------------------------
 
-    def _run(
-        self, dataset: Dataset, rows: np.ndarray, digests: np.ndarray, outputs: Sequence[str], done: int, total: int
-    ) -> None:
-        samples = dataset.samples(rows.tolist())
-        order = np.argsort([-self.source.cost(sample) for sample in samples], kind="stable")
-        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        cuts = [output for output in outputs if output not in ("pooled", "tokens")]
-        found: dict[str, list[Any]] = {output: [None] * len(samples) for output in outputs}
-        frozen = self._prepared(self.source.preprocess([samples[i] for i in batches[len(batches) // 2]]))
-        prepare = lambda batch: frozen.preprocess([samples[i] for i in batch])  # noqa: E731
-        for batch, tensors in zip(batches, prefetch(prepare, batches)):
-            features = self._pass(frozen, tensors, cuts)
-            for output in outputs:
-                for at, value in zip(batch, _values(features, output)):
-                    found[output][at] = value
-            done += len(batch)
-            self.report("features", done, total)
-        self.forward_rows += len(samples)
-        for output in outputs:
-            values = found[output] if output == "tokens" else np.stack(found[output])
-            self._store(output).append(digests[rows], values)
+    def _missing(self, digests: np.ndarray, rows: np.ndarray, outputs: Sequence[str]) -> np.ndarray:
+        """Those of ``rows`` that some output lacks, ascending; of equal rows the first alone."""
+        lacking = [rows[self._store(output).missing(digests[rows])] for output in outputs]
+        return np.asarray(lacking[0] if len(lacking) == 1 else np.unique(np.concatenate(lacking)))
 
-    def _pass(self, source: Source, batch: Batch, cuts: Sequence[str]) -> Features:
-        with torch.inference_mode():
-            return source.features(_cast(batch.to(self.device), source.network), cuts)
+    def _compute(self, dataset: Dataset, rows: np.ndarray, digests: np.ndarray, outputs: tuple[str, ...]) -> None:
+        claims, total = Claims(self._folder), len(rows)
+        while len(rows):
+            taken = 0
+            windows = [rows[start : start + WINDOW] for start in range(0, len(rows), WINDOW)]
+            for window, samples in zip(windows, prefetch(lambda rows: dataset.samples(rows.tolist()), windows, 1)):
+                with claims.take(digests[window]) as mine:
+                    free = mine.copy()
+                    free[mine] = np.isin(window[mine], self._missing(digests, window[mine], outputs))
+                    if free.any():
+                        chosen = [sample for sample, is_free in zip(samples, free) if is_free]
+                        self._run(chosen, digests[window[free]], outputs, total)
+                    taken += int(free.sum())
+            rows = self._missing(digests, rows, outputs)
+            if len(rows) and not taken:
+                claims.wait(digests[rows])
 
-    # --- the frozen network ------------------------------------------------------------------------------------
+    def _run(self, samples: list[Sample], digests: np.ndarray, outputs: tuple[str, ...], total: int) -> None:
+        """One window through the network and into the store, a part of it every few seconds."""
+        trial, runner = self._prepared(samples, outputs, total - self.forward_rows)
+        batches = self.source.batches(samples, self.batch_size or trial.size)
+        at: list[int] = []
+        found: dict[str, Rows] = {output: [] for output in outputs}
+        written = time.monotonic()
+        with self._results(runner, batches) as results:
+            for (positions, _), values in zip(batches, results):
+                at += positions.tolist()
+                for output in outputs:
+                    found[output] += values[output]
+                self.forward_rows += len(positions)
+                self.report("features", min(self.forward_rows, total), total)
+                if time.monotonic() - written > FLUSH:
+                    self._keep(digests[at], found)
+                    at, found, written = [], {output: [] for output in outputs}, time.monotonic()
+        if at:
+            self._keep(digests[at], found)
 
-    def _prepared(self, batch: Batch) -> Source:
-        if self._frozen is None:
-            choice = self._decide(batch)
-            self._frozen = freeze(self.source, self.device, choice["precision"], choice["fused"])
-        return self._frozen
+    def _keep(self, digests: np.ndarray, found: dict[str, Rows]) -> None:
+        for output, values in found.items():
+            self._store(output).append(digests, values if output == "tokens" else np.stack(values))
 
-    def _decide(self, batch: Batch) -> dict[str, Any]:
-        """Which variant runs: remembered, given, or measured on this batch against fp32."""
-        if self._choice is None:
-            memo = cache_home() / "runtime" / f"{key(self._facts())}.json"
-            self._choice = _read_json(memo) if self._temporary is None else None
-            if self._choice is None:
-                self._choice = self._measure(batch)
-                if self._temporary is None:
-                    _write_json(memo, self._choice)
-        return self._choice
+    # --- running -----------------------------------------------------------------------------------------------
 
-    def _measure(self, batch: Batch) -> dict[str, Any]:
-        plain = freeze(self.source, self.device, "fp32", fused=False)
-        truth = self._pass(plain, batch, ()).pooled
-        choice: dict[str, Any] = {"precision": "fp32", "fused": False, "cosine": 1.0}
-        fusible = any(isinstance(module, nn.BatchNorm2d) for module in self.source.network.modules())
-        wanted = [("bf16", fusible)] if self.precision != "fp32" and bf16_is_native() else []
-        wanted += [("fp32", True)] if fusible else []
-        best = _seconds(partial(self._pass, plain, batch, ()))
-        for precision, fused in wanted:
-            try:
-                candidate = freeze(self.source, self.device, precision, fused)
-                got = self._pass(candidate, batch, ()).pooled
-            except (RuntimeError, NotImplementedError, TypeError) as error:
-                self.notes.append(f"{precision} does not run here ({str(error).splitlines()[0]}).")
-                continue
-            cosine = float(nn.functional.cosine_similarity(truth.float(), got.float()).mean())
-            if not cosine >= PARITY:
-                self.notes.append(f"{precision} refused: cosine to fp32 is {cosine:.4f}, below {PARITY}.")
-                continue
-            seconds = _seconds(partial(self._pass, candidate, batch, ()))
-            if seconds < best or self.precision == precision:
-                best, choice = seconds, {"precision": precision, "fused": fused, "cosine": round(cosine, 6)}
-                if self.precision == precision:
-                    break
-        return choice
+    @contextmanager
+    def _results(self, runner: Runner, batches: Batches) -> Iterator[Iterator[dict[str, Rows]]]:
+        """The outputs of the batches in their order. With several streams each makes its own batches; with one the
+        next batches are made while it computes."""
+        if runner.streams == 1:
+            ahead = 2 if self.device.type == "cpu" else max(2, min(8, os.cpu_count() or 2))
+            yield (self._passed(runner, batch) for batch in prefetch(lambda item: item[1](), batches, ahead))
+            return
+        pool = ThreadPoolExecutor(runner.streams, initializer=runner.enter)
+        try:
+            yield pool.map(lambda item: self._passed(runner, item[1]()), batches)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            runner.leave()
+
+    def _passed(self, runner: Runner, batch: Batch) -> dict[str, Rows]:
+        """The outputs of a batch, which is halved where it does not fit the memory."""
+        try:
+            return runner(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise EnvironmentProblem(
+                    "HS-ENV-004", f"one row does not fit the memory of {self.device}.", "Shorten or shrink it."
+                ) from error
+        half = len(batch) // 2
+        self.batch_size = min(self.batch_size or half, half)
+        parts = [
+            Batch({name: value[part] for name, value in batch.inputs.items()})
+            for part in (slice(half), slice(half, None))
+        ]
+        first, second = (self._passed(runner, part) for part in parts)
+        return {output: first[output] + second[output] for output in first}
+
+    def _prepared(self, samples: list[Sample], outputs: tuple[str, ...], rows: int) -> tuple[Trial, Runner]:
+        if outputs in self._runners:
+            return self._runners[outputs]
+        memo = cache_home() / "runtime" / f"{key({**self._facts(), 'outputs': sorted(outputs), **versions()})}.json"
+        search = Search(
+            self.source, self.device, outputs, self.precision, self.backend, bf16_is_native(),
+            memo if self._temporary is None else None,
+        )  # fmt: skip
+
+        def some(count: int) -> list[Sample]:
+            return [samples[i] for i in np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int)]
+
+        def batches(size: int) -> list[Batch]:
+            return [make() for _, make in self.source.batches(some(2 * search.cores * size), size)]
+
+        try:
+            self.trial, runner = search.choose(rows, lambda: self.source.preprocess(some(32)), batches)
+        except RuntimeError as error:
+            raise MethodError("HS-METHOD-003", f"{error}.", "Use --backend auto.") from error
+        finally:
+            self.notes += search.notes
+        return self._runners.setdefault(outputs, (self.trial, runner))
 
     @property
     def description(self) -> str:
-        """What runs, for the record: ``bf16, fused (cosine to fp32 0.9999)``, or ``features from the store``."""
-        if self._choice is None:
+        """What ran: ``openvino bf16, 2 streams (cosine to fp32 0.9999, worst 0.9993)``, or where features came from."""
+        if self.trial is None:
             return "all features from the store"
-        words = [self._choice["precision"], *(["fused"] if self._choice["fused"] else [])]
-        return f"{', '.join(words)} (cosine to fp32 {self._choice['cosine']:.4f})"
+        return f"{self.trial.variant} (cosine to fp32 {self.trial.mean:.4f}, worst {self.trial.worst:.4f})"
 
     # --- where things are --------------------------------------------------------------------------------------
 
@@ -221,7 +269,8 @@ class Extractor:
 
     def _store(self, output: str) -> Store:
         if output not in self._stores:
-            self._stores[output] = Store(self._folder / output.replace("/", "-"))
+            about = {"source": self.source.card.name, "output": output, "precision": self.precision}
+            self._stores[output] = Store(self._folder / output.replace("/", "-"), about)
         return self._stores[output]
 
     def _digests(self, dataset: Dataset) -> np.ndarray:
@@ -232,69 +281,20 @@ class Extractor:
         return out
 
 
-def freeze(source: Source, where: torch.device, precision: str, fused: bool) -> Source:
-    """A copy of the source for inference: fused, channels-last, bf16 as asked; its parameters take no gradients."""
-    frozen = source.clone()
-    network = frozen.network
-    if fused:
-        fuse_batchnorm(network, lambda: frozen.forward(frozen.example()))
-    if any(isinstance(module, nn.Conv2d) for module in network.modules()):
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network = network.to(where, torch.bfloat16 if precision == "bf16" else torch.float32)
-    network.requires_grad_(False)
-    frozen.network = network.eval()
-    return frozen
-
-
-def prefetch(prepare: Callable[[Any], Batch], items: Sequence[Any], ahead: int = 2) -> Iterator[Batch]:
+def prefetch(prepare: Callable[[Any], Any], items: Sequence[Any], ahead: int = 2) -> Iterator[Any]:
     """``prepare(item)`` for each item in order, computed by ``ahead`` threads while the consumer works."""
-    with ThreadPoolExecutor(ahead) as pool:
-        waiting: list[Future[Batch]] = [pool.submit(prepare, item) for item in items[:ahead]]
+    pool = ThreadPoolExecutor(ahead)
+    try:
+        waiting: list[Future[Any]] = [pool.submit(prepare, item) for item in items[:ahead]]
         for position in range(len(items)):
-            batch = waiting.pop(0).result()
+            found = waiting.pop(0).result()
             if position + ahead < len(items):
                 waiting.append(pool.submit(prepare, items[position + ahead]))
-            yield batch
+            yield found
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _cast(batch: Batch, network: nn.Module) -> Batch:
-    """Floating inputs in the type of the network's weights, images channels-last."""
-    kind = next((p.dtype for p in network.parameters()), torch.float32)
-    inputs = {}
-    for name, tensor in batch.inputs.items():
-        if tensor.is_floating_point():
-            tensor = tensor.to(kind)
-        inputs[name] = tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-    return Batch(inputs)
-
-
-def _values(features: Features, output: str) -> list[np.ndarray]:
-    if output == "tokens":
-        assert features.tokens is not None and features.mask is not None, "the source gives no word features"
-        tokens, mask = features.tokens.float().cpu().numpy(), features.mask.cpu().numpy()
-        return [row[seen] for row, seen in zip(tokens, mask)]
-    tensor = features.pooled if output == "pooled" else features.cuts[output]
-    return list(tensor.float().cpu().numpy())
-
-
-def _seconds(run: Callable[[], Any], enough: float = 0.3) -> float:
-    """The shortest of up to three runs; a slow one is not repeated."""
-    times: list[float] = []
-    while len(times) < 3 and sum(times) < enough:
-        start = time.perf_counter()
-        run()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError):
-        return None
-
-
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    replace_text(path, json.dumps(data))
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text

@@ -92,6 +92,7 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     limit: int | None = None,
     precision: str = "auto",
+    backend: str = "auto",
     report: Report | None = None,
 ) -> Any:
     """Adapt a pretrained source to labelled data, and measure what the transfer was worth.
@@ -99,13 +100,16 @@ def fit(
     data: a file, a folder, a DataFrame, a dict of lists or a `Dataset`. target, input, roles, kinds, limit: see
     `headstart.read`. source: a shelf name, ``hf:``, ``timm:``, ``torchvision:``, a folder, a `Source`. method: the
     name of a file in methods/, or ``auto``. budget: seconds, or ``90s``, ``10m``, ``2h``. settings: hyperparameters
-    of the method. out: the folder of the run, ``runs/<name>`` by default; the same fit again returns what is there.
+    of the method. backend: what runs the frozen network, a file of backends/. out: the folder of the run,
+    ``runs/<name>`` by default; the same fit again returns what is there.
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
     report = report or (lambda stage, done, total: None)
     clock = Clock()
     seconds = budget_seconds(budget, effort)
+    if backend != "auto":
+        catalog.find("backends", backend)
     given = data if isinstance(data, Dataset) else read(
         data, target=target, input=input, roles=roles, kinds=kinds, limit=limit
     )  # fmt: skip
@@ -145,7 +149,8 @@ def fit(
         clock.lap("ranking")
     extractor = None
     if chosen is not None:
-        extractor = Extractor(chosen, precision=precision, cache=chosen.provider != "identity", report=report)
+        cached = chosen.provider != "identity"
+        extractor = Extractor(chosen, precision=precision, backend=backend, cache=cached, report=report)
         extractor.ensure(dataset.without("target"), outputs_read(transfers, extractor, learned))
     parts = without_twins(parts, extractor, learned)
     learned = infer_task(parts.labelled(), learned.name) if learned.name == "regression" else learned

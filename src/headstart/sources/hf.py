@@ -12,10 +12,11 @@ import contextlib
 import copy
 import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -96,6 +97,12 @@ class HF(Source):
     def settings(self) -> Json:
         """Everything besides the weights that determines the features."""
         return {**self._settings, "reader": self.reader.settings()}
+
+    def batches(self, samples: Sequence[Sample], size: int) -> list[tuple[np.ndarray, Callable[[], Batch]]]:
+        """See `Source.batches`."""
+        if isinstance(self.reader, text.TextReader):
+            return self.reader.batches(samples, size)
+        return super().batches(samples, size)
 
     def cost(self, sample: Sample) -> int:
         """Characters of a text; 1 for an image."""

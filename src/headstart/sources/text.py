@@ -7,17 +7,27 @@ truncation dropped; `by_word` gathers with it, so features line up with the word
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from headstart.errors import SourceError
+from headstart.sources.base import by_cost
 from headstart.types import Batch, Json, Sample
 
 TOKENIZER = "tokenizer.json"
+
+
+class Tokens(NamedTuple):
+    """One sample: ids [T]; kinds [T] where a segment other than 0 occurs; starts [W] of pre-split words. int32."""
+
+    ids: np.ndarray
+    kinds: np.ndarray | None
+    starts: np.ndarray | None
 
 
 class TextReader:
@@ -41,21 +51,44 @@ class TextReader:
         token_type_ids [B,T] only where a segment other than 0 occurs; word_index [B,W] for pre-split words.
         Raises SourceError HS-SOURCE-005 for samples that are not text.
         """
+        return self.collate(self.encode(samples))
+
+    def encode(self, samples: Sequence[Sample]) -> list[Tokens]:
+        """The tokens of each sample, not padded. Raises SourceError HS-SOURCE-005 for samples that are not text."""
         split = len(samples) > 0 and isinstance(samples[0], list | tuple)
+        starts: list[np.ndarray | None] = [None] * len(samples)
         if split:
             rows = [[_clean(word) for word in _checked(sample, list | tuple)] for sample in samples]
             encodings = self._words.encode_batch(rows, is_pretokenized=True)
+            starts = [_integers(_starts(encoding.word_ids, len(row))) for encoding, row in zip(encodings, rows)]
         else:
             texts = [_clean(_checked("" if sample is None else sample, str)) for sample in samples]
             encodings = self._texts.encode_batch(texts)
-        ids = [encoding.ids or [self.pad] for encoding in encodings]  # a row of no token at all would be all padding
-        inputs = {"input_ids": _padded(ids, self.pad), "attention_mask": _padded([[1] * len(row) for row in ids], 0)}
-        if self.types and any(any(encoding.type_ids) for encoding in encodings):
-            inputs["token_type_ids"] = _padded([encoding.type_ids or [0] for encoding in encodings], 0)
-        if split:
-            starts = [_starts(encoding.word_ids, len(row)) for encoding, row in zip(encodings, rows)]
-            inputs["word_index"] = _padded(starts, -1)
+        ids = [_integers(encoding.ids or [self.pad]) for encoding in encodings]  # no token at all: all padding
+        kinds = [
+            _integers(encoding.type_ids or [0]) if self.types and any(encoding.type_ids) else None
+            for encoding in encodings
+        ]
+        return [Tokens(*row) for row in zip(ids, kinds, starts)]
+
+    def collate(self, rows: Sequence[Tokens]) -> Batch:
+        """Tokens of samples of one kind as a padded batch."""
+        ids = [row.ids for row in rows]
+        inputs = {"input_ids": _padded(ids, self.pad), "attention_mask": _padded([np.ones_like(row) for row in ids], 0)}
+        if any(row.kinds is not None for row in rows):
+            kinds = [np.zeros_like(row.ids) if row.kinds is None else row.kinds for row in rows]
+            inputs["token_type_ids"] = _padded(kinds, 0)
+        if rows and rows[0].starts is not None:
+            inputs["word_index"] = _padded([row.starts for row in rows if row.starts is not None], -1)
         return Batch(inputs)
+
+    def batches(self, samples: Sequence[Sample], size: int) -> list[tuple[np.ndarray, Callable[[], Batch]]]:
+        """See `Source.batches`; tokenised once, and ordered by the tokens themselves."""
+        tokens = self.encode(samples)
+        return [
+            (rows, partial(self.collate, [tokens[i] for i in rows]))
+            for rows in by_cost(np.array([len(row.ids) for row in tokens]), size)
+        ]
 
     def settings(self) -> Json:
         """What `load` needs besides the tokenizer file."""
@@ -107,7 +140,11 @@ def _clean(text: object) -> str:
     return str(text).encode("utf-8", "replace").decode("utf-8")
 
 
-def _padded(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
+def _integers(values: Sequence[int]) -> np.ndarray:
+    return np.asarray(values, dtype=np.int32)
+
+
+def _padded(rows: Sequence[np.ndarray], fill: int) -> torch.Tensor:
     """Rows of different length as one int64 tensor [B, longest], at least one column wide."""
     out = np.full((len(rows), max((len(row) for row in rows), default=0) or 1), fill, dtype=np.int64)
     for line, row in zip(out, rows):

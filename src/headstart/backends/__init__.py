@@ -1,0 +1,1 @@
+"""What can run a frozen network: one backend a file, and the search among them (`search`)."""
