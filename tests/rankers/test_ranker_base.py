@@ -7,10 +7,13 @@ import pytest
 
 from headstart.errors import HeadstartError, MethodError
 from headstart.rankers.base import Target, by_content, kind_of, thinned
+from headstart.rankers.gbc import GBC
 from headstart.rankers.hscore import HScore
+from headstart.rankers.knn import KNN
 from headstart.rankers.leep import LEEP
 from headstart.rankers.logme import LogME
 from headstart.rankers.parc import PARC
+from headstart.rankers.transrate import TransRate
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,25 @@ def test_other_arrays_are_no_targets(targets):
     with pytest.raises(MethodError) as caught:
         kind_of(targets)
     assert caught.value.code == "HS-METHOD-003"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: KNN(k=0), "knn: k is 0; expected more than 0"),
+        (lambda: TransRate(eps=-1.0), "transrate: eps is -1.0; expected more than 0"),
+        (lambda: TransRate(eps=float("nan")), "transrate: eps is nan"),
+        (lambda: GBC(covariance="diag"), r"gbc: covariance is 'diag'\. Did you mean \"diagonal\""),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(make, words):
+    with pytest.raises(MethodError, match=words) as caught:
+        make()
+    assert caught.value.code == "HS-METHOD-002"
+
+
+def test_a_seed_may_be_any_integer():
+    assert PARC(seed=-5).seed == -5
 
 
 F = np.random.default_rng(0).normal(size=(6, 3))

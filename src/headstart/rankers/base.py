@@ -1,6 +1,7 @@
 """The Ranker contract: one number for how well a source's features suit a target, before anything is trained.
 
-A ranker is a frozen dataclass whose fields are its settings. `Ranker.score` checks what it is given and calls
+A ranker is a frozen dataclass whose fields are its settings: positive numbers, a seed, or a choice of words (a
+`Literal`); anything else is refused with MethodError HS-METHOD-002. `Ranker.score` checks what it is given and calls
 `Ranker.measure`, the one method that a score's file writes. All arithmetic is in float64.
 
 A score is a function of the set of rows: their order, the names of the classes, and classes without rows do not change
@@ -12,12 +13,12 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal, TypeAlias, get_args, get_type_hints
 
 import numpy as np
 
-from headstart.errors import DataError, MethodError
+from headstart.errors import DataError, MethodError, did_you_mean
 
 Array: TypeAlias = np.ndarray
 
@@ -86,6 +87,16 @@ class Ranker(ABC):
     paper: ClassVar[str]
     reads: ClassVar[frozenset[str]]
     needs: ClassVar[Literal["features", "probabilities"]] = "features"
+
+    def __post_init__(self) -> None:
+        types = get_type_hints(type(self))
+        for item in fields(self):
+            value, choices = getattr(self, item.name), get_args(types[item.name])
+            if choices and value not in choices:
+                hint = did_you_mean(str(value), map(str, choices))
+                raise MethodError("HS-METHOD-002", f"{self.name}: {item.name} is {value!r}.", hint)
+            if not choices and item.name != "seed" and not 0 < value < float("inf"):
+                raise MethodError("HS-METHOD-002", f"{self.name}: {item.name} is {value}; expected more than 0.")
 
     def score(self, features: Array, targets: Array) -> float:
         """The score of features [N,D] for targets: int [N] classes, 0/1 float [N,C] labels, or float [N,K] values.
