@@ -29,13 +29,15 @@ Outputs: TypeAlias = Any
 
 @dataclass
 class Batch:
-    """What a source's network takes: named tensors, first axis B."""
+    """What a source's network takes: named tensors, first axis B. weight: [B] of the rows in the loss, or None."""
 
     inputs: dict[str, torch.Tensor]
+    weight: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch({name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()})
+        weight = None if self.weight is None else self.weight.to(device)
+        return Batch({name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}, weight)
 
     def __len__(self) -> int:
         return int(next(iter(self.inputs.values())).shape[0])

@@ -135,6 +135,30 @@ class Dataset:
         rows = zip(*(self.values(column.name) for column in columns))
         return np.array([codes.setdefault(i if None in row else repr(row), len(codes)) for i, row in enumerate(rows)])
 
+    def weights(self) -> np.ndarray | None:
+        """What each row counts in training, [N] with mean 1, or None without a weight column.
+
+        Raises DataError HS-DATA-020 that names the first row whose weight is missing, negative or no number.
+        """
+        import numpy as np
+
+        columns = self.with_role("weight")
+        if not columns:
+            return None
+        name = columns[0].name
+        values = self.values(name)
+        found = np.array([value if isinstance(value, int | float) else np.nan for value in values], np.float64)
+        wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+        if len(wrong) or (len(found) and not found.any()):
+            row = int(wrong[0]) if len(wrong) else 0
+            raise DataError(
+                "HS-DATA-020",
+                f'{self.origin}: column "{name}", row {self.numbers[row]} holds {values[row]!r}; '
+                + ("expected a weight of 0 or more." if len(wrong) else "all weights are 0."),
+                "Correct the cell, or name another weight column.",
+            )
+        return found / found.mean() if len(found) else found
+
     # --- rows --------------------------------------------------------------------------------------------------
 
     def samples(self, rows: Sequence[int] | None = None) -> list[Sample]:

@@ -78,7 +78,7 @@ class LinearLearner:
 
     def __init__(self, task: Task, pool: Pool, design: Design, strengths: Sequence[float]) -> None:
         self.task, self.pool, self.design, self.strengths = task, pool, design, list(strengths)
-        self.groups = pool.labelled.groups()
+        self.groups, self.weights = pool.labelled.groups(), pool.labelled.weights()
 
     def fit(self, train: Array, others: Array, seed: int) -> Small:
         """`fit_linear` on the part."""
@@ -86,9 +86,11 @@ class LinearLearner:
         owner = self.design.owner(train)
         targets = take(self.pool.targets, train)
         groups = None if self.groups is None else self.groups[train]
+        weights = None if self.weights is None else self.weights[train]
         found = fit_linear(
-            self.task, view.X, targets, groups=groups, seed=seed, strengths=self.strengths, folds=FOLDS, owner=owner
-        )
+            self.task, view.X, targets, groups=groups, seed=seed, strengths=self.strengths, folds=FOLDS, owner=owner,
+            weights=weights,
+        )  # fmt: skip
         return Small(found.cv_outputs, view.outputs(found.weight, found.bias, others))
 
 

@@ -63,8 +63,9 @@ class Baseline(Method):
         strengths = None if self.strength is None else [self.strength]
         owner = owners(train) if isinstance(features, WordFeatures) else None
         linear = fit_linear(
-            task, X, targets, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds, owner=owner
-        )
+            task, X, targets, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds, owner=owner,
+            weights=train.weights(),
+        )  # fmt: skip
         fitted = BaselineFitted(self, task, features, linear.weight, linear.bias)
         fitted.record(linear.cv_score, linear.cv_outputs, {"model": "linear", "strength": linear.strength})
         if isinstance(features, TableFeatures):
@@ -77,7 +78,7 @@ class Baseline(Method):
         """Boosted trees in place of the linear model, where they cross-validate better."""
         trees, outputs = fit_boosting(
             problem.task, features.codes(problem.train), targets, categorical=features.categorical, groups=groups,
-            seed=problem.seed, folds=self.folds, deadline=problem.deadline,
+            seed=problem.seed, folds=self.folds, deadline=problem.deadline, weights=problem.train.weights(),
         )  # fmt: skip
         score = problem.task.score(outputs, targets)
         rival = fitted.validation_score

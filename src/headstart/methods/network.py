@@ -180,7 +180,10 @@ class GradientMethod(Method):
 
     def loss(self, network: Network, batch: Batch, target: torch.Tensor, problem: Problem) -> dict[str, torch.Tensor]:
         """The training loss under the key ``loss``; the task's own unless overridden."""
-        return problem.task.loss(network(batch).float(), target)
+        output = network(batch).float()
+        if batch.weight is None:
+            return problem.task.loss(output, target)
+        return problem.task.loss(output, target, batch.weight)
 
     def fit(self, problem: Problem) -> NetworkFitted:
         """Train on ``problem.train``; the best epoch is chosen on ``problem.valid`` where there is one."""
@@ -246,6 +249,7 @@ class Rows:
         self.task, self.source = task, source
         self.dataset = dataset
         self.targets = task.encode(dataset.targets())
+        self.weights = dataset.weights()
         self.costs = np.array([source.cost(sample) for sample in dataset.samples()], dtype=np.int64)
 
     def batch(self, rows: np.ndarray, train: bool) -> tuple[Batch, torch.Tensor]:
@@ -256,6 +260,8 @@ class Rows:
         target = self.task.collate(chosen, None if words is None else int(words.shape[1]))
         if words is not None:
             target = target.masked_fill(words < 0, -100)
+        if self.weights is not None:
+            batch.weight = torch.from_numpy(self.weights[rows]).float()
         return batch, target
 
     def score(self, network: nn.Module, bf16: bool) -> float:

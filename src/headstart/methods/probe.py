@@ -86,16 +86,18 @@ class Probe(Method):
         extractor = problem.extractor
         assert extractor is not None
         strengths = None if self.strength == 0 else [self.strength]
-        groups = problem.train.groups()
+        groups, weights = problem.train.groups(), problem.train.weights()
         if outputs == ("tokens",):
             rows = extractor.tokens(problem.train)
             X = np.concatenate(rows)
             y = np.concatenate([target[: len(row)] for row, target in zip(rows, targets)])
             owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
             return fit_linear(
-                problem.task, X, y, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds, owner=owner
-            )
+                problem.task, X, y, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds,
+                owner=owner, weights=weights,
+            )  # fmt: skip
         X = extractor.matrix(problem.train, outputs)
         return fit_linear(
-            problem.task, X, targets, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds
-        )
+            problem.task, X, targets, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds,
+            weights=weights,
+        )  # fmt: skip

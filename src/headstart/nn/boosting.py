@@ -61,11 +61,12 @@ def fit_boosting(
     seed: int = 0,
     folds: int = 5,
     deadline: float | None = None,
+    weights: Array | None = None,
 ) -> tuple[Boosted, Array]:
     """Boosted trees on X [N,D] (NaN where missing; ``categorical`` columns hold codes) and their out-of-fold outputs.
 
     y: encoded targets of a pooled task. Returns (model, outputs [N,C]). After ``deadline`` (``time.monotonic()``) no
-    further capacity is tried.
+    further capacity is tried. weights: [N] of the rows in the training loss.
     """
     form = _form(task, y)
     fold = assign_folds(strata_of(y), groups, folds, np.random.default_rng(seed))
@@ -74,7 +75,7 @@ def fit_boosting(
     for capacity in capacities:
         leaves = capacity["num_leaves"]
         found = [
-            _cross_validate(X, z, _settings(form, task.width, leaves, len(X), seed), categorical, fold)
+            _cross_validate(X, z, _settings(form, task.width, leaves, len(X), seed), categorical, fold, weights)
             for z in _columns(y, form)
         ]
         outputs = _shaped(np.hstack([raw for _, raw in found]), form)
@@ -86,7 +87,8 @@ def fit_boosting(
     assert best is not None
     _, leaves, rounds, outputs = best
     settings = _settings(form, task.width, leaves, len(X), seed)
-    texts = tuple(_train_text(X, z, settings, categorical, count) for z, count in zip(_columns(y, form), rounds))
+    columns = _columns(y, form)
+    texts = tuple(_train_text(X, z, settings, categorical, n, weights) for z, n in zip(columns, rounds))
     constants = tuple(_constant(z) for z in _columns(y, form))
     return Boosted(texts, constants, form, max(rounds), leaves), outputs
 
@@ -122,7 +124,7 @@ def _settings(form: str, width: int, leaves: int, rows: int, seed: int) -> dict[
 
 
 def _cross_validate(
-    X: Array, y: Array, settings: dict[str, Any], categorical: Sequence[int], fold: Array
+    X: Array, y: Array, settings: dict[str, Any], categorical: Sequence[int], fold: Array, weights: Array | None
 ) -> tuple[int, Array]:
     """The best number of rounds, averaged over folds, and the raw out-of-fold scores [N,1 or C] with it."""
     import lightgbm
@@ -135,7 +137,7 @@ def _cross_validate(
         if len(kept) == 0 or (settings["objective"] == "binary" and len(np.unique(y[kept])) < 2):
             raw[left] = _constant(y[kept] if len(kept) else y)
             continue
-        data = _data(X[kept], y[kept], categorical)
+        data = _data(X[kept], y[kept], categorical, None if weights is None else weights[kept])
         stop = lightgbm.early_stopping(PATIENCE, verbose=False)
         watched = data.create_valid(X[left], label=y[left])
         booster = lightgbm.train(settings, data, MOST_ROUNDS, valid_sets=[watched], callbacks=[stop])
@@ -147,18 +149,20 @@ def _cross_validate(
     return rounds, raw
 
 
-def _train_text(X: Array, y: Array, settings: dict[str, Any], categorical: Sequence[int], rounds: int) -> str:
+def _train_text(
+    X: Array, y: Array, settings: dict[str, Any], categorical: Sequence[int], rounds: int, weights: Array | None
+) -> str:
     import lightgbm
 
     if settings["objective"] == "binary" and len(np.unique(y)) < 2:
         return ""
-    return str(lightgbm.train(settings, _data(X, y, categorical), rounds).model_to_string())
+    return str(lightgbm.train(settings, _data(X, y, categorical, weights), rounds).model_to_string())
 
 
-def _data(X: Array, y: Array, categorical: Sequence[int]) -> Any:
+def _data(X: Array, y: Array, categorical: Sequence[int], weights: Array | None) -> Any:
     import lightgbm
 
-    return lightgbm.Dataset(X, label=y, categorical_feature=list(categorical), params={"verbosity": -1})
+    return lightgbm.Dataset(X, label=y, weight=weights, categorical_feature=list(categorical), params={"verbosity": -1})
 
 
 def _constant(y: Array) -> float:

@@ -1,6 +1,7 @@
 """Convex linear heads, solved fast: multinomial and binary logistic regression, ridge regression.
 
-Objective, as in scikit-learn: strength * sum_i loss(x_i W' + b, y_i) + |W|²/2 with a free intercept b. The optimum is
+Objective, as in scikit-learn: strength * sum_i w_i loss(x_i W' + b, y_i) + |W|²/2 with a free intercept b; the weight
+w_i of a row is 1 unless `Rotated.weight` says otherwise. The optimum is
 scikit-learn's; the way there is shorter. `rotate` centres X and turns it to its principal axes once (for D > n through
 the Gram matrix X X', so that n numbers stand for D), and L-BFGS runs with each axis scaled by 1/sqrt(curvature), which
 takes a third of the steps of the plain problem. The same rotation serves every fold and strength of a path.
@@ -34,7 +35,8 @@ class Rotated:
     """X in the axes in which its covariance is diagonal: X - mean = Z axes'.
 
     Z: [n,r]. curvature: [r], sum of squares of each axis (of the rows that were rotated). mean: [D] of X.
-    axes: [D,r] for D <= n, else None and X' dual is used: dual [n,r], with axes = centred X' dual.
+    axes: [D,r] for D <= n, else None and X' dual is used: dual [n,r], with axes = centred X' dual. weight: [n] of the
+    rows in the loss, or None where all count 1.
     """
 
     Z: Array
@@ -43,17 +45,31 @@ class Rotated:
     axes: Array | None = None
     dual: Array | None = None
     X: Any = None
+    weight: Array | None = None
 
     def rows(self, rows: Array) -> Rotated:
         """The same axes with only these rows; weights found on it live in the axes of the whole."""
         n, width = self.Z.shape
-        return Rotated(self.Z[rows], self.curvature * (len(rows) / max(n, 1)), np.zeros(width))
+        weight = None if self.weight is None else self.weight[rows]
+        return Rotated(self.Z[rows], self.curvature * (len(rows) / max(n, 1)), np.zeros(width), weight=weight)
+
+    @cached_property
+    def counts(self) -> Array:
+        """How much each row counts, [n]."""
+        return np.ones(self.Z.shape[0]) if self.weight is None else np.asarray(self.weight, dtype=np.float64)
+
+    @cached_property
+    def middle(self) -> Array:
+        """The weighted mean of Z, [r]."""
+        if self.weight is None:
+            return np.asarray(self.Z.mean(axis=0), dtype=np.float64)
+        return np.asarray((self.counts @ self.Z) / self.counts.sum(), dtype=np.float64)
 
     @cached_property
     def gram(self) -> Array:
-        """Z'Z of the centred rows [r,r] in float64, for ridge."""
-        centred = np.asarray(self.Z - self.Z.mean(axis=0), dtype=np.float64)
-        return np.asarray(centred.T @ centred)
+        """Z'Z of the centred rows [r,r] in float64, for ridge; each row as often as it counts."""
+        centred = np.asarray(self.Z - self.middle, dtype=np.float64)
+        return np.asarray(centred.T @ (centred if self.weight is None else centred * self.counts[:, None]))
 
     def back(self, weight: Array, bias: Array) -> tuple[Array, Array]:
         """V [C,r] and bias [C] for Z to W [C,D] and bias [C] for X."""
@@ -140,20 +156,19 @@ def multinomial(X: Any, y: Array, classes: int, strength: float, start: Start = 
         return basis.back(weight, bias)
     if len(present) > 1:
         begin = None if moved is None else (moved[0][present], moved[1][present])
-        counts = np.bincount(y, minlength=len(present))
+        share = np.maximum(np.bincount(y, weights=basis.counts, minlength=len(present)), 1e-9)
         rows = np.arange(len(y))
 
         def losses(logits: Array) -> tuple[float, Array, Array]:
             logits -= logits.max(axis=1, keepdims=True)
             chances = np.exp(logits)
             total = chances.sum(axis=1, keepdims=True)
-            value = float(np.log(total).sum() - logits[rows, y].sum())
+            value = float(basis.counts @ (np.log(total[:, 0]) - logits[rows, y]))
             chances /= total
             residual = chances.copy()
             residual[rows, y] -= 1
-            return value, residual, chances
+            return value, _counted(residual, basis), chances
 
-        share = counts / counts.sum()
         default = np.log(share) - np.log(share).mean()
         weight[present], bias[present] = _minimise(basis, losses, default, strength, begin)
         bias[present] -= bias[present].mean()
@@ -183,26 +198,31 @@ def one_vs_rest(X: Any, y: Array, strength: float, start: Start = None) -> tuple
 def ridge(X: Any, y: Array, strength: float) -> tuple[Array, Array]:
     """Ridge regression in closed form (through the Gram matrix where D > n). y [n,C] -> W [C,D], b [C].
 
-    The objective is strength * sum of squares + |W|², scikit-learn's Ridge with alpha = 1 / strength.
+    The objective is strength * weighted sum of squares + |W|², scikit-learn's Ridge with alpha = 1 / strength.
     """
     from scipy import linalg, sparse
 
     basis = X if isinstance(X, Rotated) else rotate(X)
     y = np.asarray(y, dtype=np.float64).reshape(basis.Z.shape[0], -1)
-    middle = y.mean(axis=0)
     if sparse.issparse(basis.Z):
-        return basis.back(*_sparse_ridge(basis.Z, y, strength))
-    shift = np.asarray(basis.Z.mean(axis=0), dtype=np.float64)
-    right = np.asarray(basis.Z.T @ (y - middle), dtype=np.float64)
+        return basis.back(*_sparse_ridge(basis.Z, y, strength, basis.weight))
+    middle = basis.counts @ y / basis.counts.sum()
+    shift = basis.middle
+    right = np.asarray(basis.Z.T @ _counted(y - middle, basis), dtype=np.float64)
     left = basis.gram + np.eye(len(shift)) / strength
     weight = linalg.solve(left, right, assume_a="pos").T if len(shift) else np.zeros((y.shape[1], 0))
     return basis.back(weight, middle - weight @ shift)
 
 
-def _sparse_ridge(X: Any, y: Array, strength: float) -> tuple[Array, Array]:
+def _counted(values: Array, basis: Rotated) -> Array:
+    """Values of rows [n,C], each as often as its row counts."""
+    return values if basis.weight is None else values * basis.counts[:, None]
+
+
+def _sparse_ridge(X: Any, y: Array, strength: float, counts: Array | None) -> tuple[Array, Array]:
     from sklearn.linear_model import Ridge
 
-    model = Ridge(alpha=1 / strength, solver="sparse_cg", tol=1e-5).fit(X, y)
+    model = Ridge(alpha=1 / strength, solver="sparse_cg", tol=1e-5).fit(X, y, sample_weight=counts)
     return np.atleast_2d(model.coef_), np.atleast_1d(np.asarray(model.intercept_))
 
 
@@ -210,11 +230,11 @@ def _binomial(basis: Rotated, y: Array, strength: float, start: Start) -> tuple[
     from scipy.special import expit
 
     def losses(logits: Array) -> tuple[float, Array, Array]:
-        value = float(np.logaddexp(0, logits).sum() - (y * logits).sum())
+        value = float((basis.counts @ (np.logaddexp(0, logits) - y * logits)).sum())
         chances = np.asarray(expit(logits))
-        return value, chances - y, chances
+        return value, _counted(chances - y, basis), chances
 
-    share = y.mean(axis=0)
+    share = np.clip(basis.counts @ y / basis.counts.sum(), 1e-9, 1 - 1e-9)
     return _minimise(basis, losses, np.log(share / (1 - share)), strength, start)
 
 

@@ -91,8 +91,10 @@ class Task(ABC):
         """Encoded targets of one batch as a tensor; token tasks pad to ``length`` T with -100 (masked by the loss)."""
 
     @abstractmethod
-    def loss(self, output: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The training loss under the key ``loss``; output [B,C] or [B,T,C]."""
+    def loss(
+        self, output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The training loss under the key ``loss``; output [B,C] or [B,T,C]. weight: [B] of the rows, mean about 1."""
 
     # --- closed form -------------------------------------------------------------------------------------------
 
@@ -125,6 +127,13 @@ class Task(ABC):
     @abstractmethod
     def decode(self, output: Outputs) -> Prediction:
         """Outputs to predictions in the user's own labels."""
+
+
+def weighted(losses: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    """The mean of losses [B] or [B,C], each row times its weight [B]."""
+    if weight is None:
+        return losses.mean()
+    return (losses * weight.reshape(-1, *[1] * (losses.ndim - 1)).to(losses.dtype)).mean()
 
 
 # --- which task a dataset asks for ---------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from torch import nn
 from headstart.datasets.base import Column, Dataset
 from headstart.errors import DataError, HeadstartError, raise_all
 from headstart.nn.solvers import multinomial
-from headstart.tasks.base import Array, Targets, missing, plain, too_few, where
+from headstart.tasks.base import Array, Targets, missing, plain, too_few, weighted, where
 from headstart.tasks.labels import Labelled, label_key
 from headstart.types import Outputs, Prediction
 
@@ -91,9 +91,11 @@ class Classification(Labelled):
         """Class indices [B]."""
         return torch.as_tensor(np.asarray(targets), dtype=torch.long)
 
-    def loss(self, output: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    def loss(
+        self, output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """Cross-entropy of logits [B,C] and classes [B]."""
-        return {"loss": nn.functional.cross_entropy(output.float(), target)}
+        return {"loss": weighted(nn.functional.cross_entropy(output.float(), target, reduction="none"), weight)}
 
     def linear(self, X: Any, y: Targets, strength: float, start: Any = None) -> tuple[Array, Array]:
         """Multinomial logistic regression; scikit-learn's LogisticRegression(C=strength)."""

@@ -16,7 +16,7 @@ from torch import nn
 from headstart.datasets.base import Column, Dataset
 from headstart.errors import DataError, raise_all
 from headstart.nn.solvers import one_vs_rest
-from headstart.tasks.base import Array, Targets, plain, too_few, where
+from headstart.tasks.base import Array, Targets, plain, too_few, weighted, where
 from headstart.tasks.labels import Labelled
 from headstart.types import Outputs, Prediction
 
@@ -96,9 +96,12 @@ class Multilabel(Labelled):
         """0/1 floats [B,C]."""
         return torch.as_tensor(np.asarray(targets), dtype=torch.float32)
 
-    def loss(self, output: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    def loss(
+        self, output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """Binary cross-entropy of logits [B,C] and 0/1 [B,C], mean over both."""
-        return {"loss": nn.functional.binary_cross_entropy_with_logits(output.float(), target)}
+        losses = nn.functional.binary_cross_entropy_with_logits(output.float(), target, reduction="none")
+        return {"loss": weighted(losses, weight)}
 
     def linear(self, X: Any, y: Targets, strength: float, start: Any = None) -> tuple[Array, Array]:
         """One-vs-rest logistic regression; labels that never change get a constant."""

@@ -16,7 +16,7 @@ from torch import nn
 from headstart.datasets.base import Column, Dataset
 from headstart.errors import DataError, TaskError, raise_all
 from headstart.nn.solvers import ridge
-from headstart.tasks.base import Array, Targets, Task, plain, too_few, where
+from headstart.tasks.base import Array, Targets, Task, plain, too_few, weighted, where
 from headstart.types import Json, Outputs, Prediction
 
 
@@ -111,9 +111,11 @@ class Regression(Task):
         """Standardised targets [B,1]."""
         return torch.as_tensor(np.asarray(targets), dtype=torch.float32).reshape(-1, 1)
 
-    def loss(self, output: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    def loss(
+        self, output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """Mean squared error of [B,1] and [B,1]."""
-        return {"loss": nn.functional.mse_loss(output.float(), target)}
+        return {"loss": weighted(nn.functional.mse_loss(output.float(), target, reduction="none"), weight)}
 
     def linear(self, X: Any, y: Targets, strength: float, start: Any = None) -> tuple[Array, Array]:
         """Ridge regression in closed form; ``start`` is not needed."""

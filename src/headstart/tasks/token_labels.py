@@ -85,13 +85,17 @@ class TokenLabels(Labelled):
             result[i, : len(row)] = torch.as_tensor(np.asarray(row)[:longest], dtype=torch.long)
         return result
 
-    def loss(self, output: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    def loss(
+        self, output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """Cross-entropy over the words that are not masked; logits [B,T,C], tags [B,T]. 0 where all are masked."""
         flat = target.reshape(-1)
-        total = nn.functional.cross_entropy(
-            output.float().reshape(-1, output.shape[-1]), flat, ignore_index=IGNORED, reduction="sum"
+        losses = nn.functional.cross_entropy(
+            output.float().reshape(-1, output.shape[-1]), flat, ignore_index=IGNORED, reduction="none"
         )
-        return {"loss": total / (flat != IGNORED).sum().clamp(min=1)}
+        if weight is not None:
+            losses = losses * weight.repeat_interleave(target.shape[1]).to(losses.dtype)
+        return {"loss": losses.sum() / (flat != IGNORED).sum().clamp(min=1)}
 
     def linear(self, X: Any, y: Targets, strength: float, start: Any = None) -> tuple[Array, Array]:
         """Multinomial logistic regression over words: X [items,D]; y int [items], or the list of N arrays."""
