@@ -70,7 +70,9 @@ def rivals(modality: str) -> list[str]:
     fitting = [
         name
         for name, info in known.items()
-        if usual is not None and info["modality"] == modality and (info["fetched"] or info["size"] <= CHEAP)
+        if usual is not None
+        and info["modality"] == modality
+        and (name == usual or info["fetched"] or info["size"] <= CHEAP)
     ]
     return sorted(fitting, key=lambda name: (name != usual, known[name]["parameters"], name))
 
