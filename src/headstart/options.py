@@ -21,6 +21,8 @@ AS_JSON = "headstart.json"
 SETTINGS = "headstart.settings"
 """Key of ``Context.meta`` under which the hyperparameters given as flags are kept: name -> text."""
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.", rich_help_panel="Output")]
+
 
 class Command(TyperCommand):
     """A command with --json and --debug, which `main` acts on."""

