@@ -31,8 +31,8 @@ from headstart.sources.base import Source
 from headstart.types import Batch, Sample, cache_home
 
 WINDOW = 4096  # rows ordered by length together
-FLUSH = 10.0  # seconds after which finished rows are stored, so that a kill loses no more
-VERSION = 1  # of what a stored feature means; raise it when preprocessing or pooling changes
+FLUSH = 1.0  # seconds after which finished rows are stored, so that a kill loses no more
+VERSION = 2  # of what a stored feature means; raise it when preprocessing or pooling changes
 
 Batches: TypeAlias = list[tuple[np.ndarray, Callable[[], Batch]]]
 """Positions of the rows of each batch, and what makes it."""
@@ -83,7 +83,7 @@ class Extractor:
         self.report = report or (lambda stage, done, total: None)
         self.batch_size = batch_size
         self.notes: list[str] = []
-        self.forward_rows = 0
+        self.forward_rows = self._begun = 0  # in all, and before the pass that runs now
         self.seconds = 0.0
         self.device = device()
         self.trial: Trial | None = None
@@ -130,7 +130,8 @@ class Extractor:
         return np.asarray(lacking[0] if len(lacking) == 1 else np.unique(np.concatenate(lacking)))
 
     def _compute(self, dataset: Dataset, rows: np.ndarray, digests: np.ndarray, outputs: tuple[str, ...]) -> None:
-        claims, total = Claims(self._folder), len(rows)
+        claims, total = Claims(self._folder), len(rows) + self.forward_rows
+        self._begun = self.forward_rows
         while len(rows):
             taken = 0
             windows = [rows[start : start + WINDOW] for start in range(0, len(rows), WINDOW)]
@@ -159,7 +160,7 @@ class Extractor:
                 for output in outputs:
                     found[output] += values[output]
                 self.forward_rows += len(positions)
-                self.report("features", min(self.forward_rows, total), total)
+                self.report("features", min(self.forward_rows, total) - self._begun, total - self._begun)
                 if time.monotonic() - written > FLUSH:
                     self._keep(digests[at], found)
                     at, found, written = [], {output: [] for output in outputs}, time.monotonic()

@@ -82,8 +82,11 @@ class ImageReader:
         size = (max(size[0], 1), max(size[1], 1))
         height, width = self.crop
         left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
-        resized = image if image.size == size else image.resize(size, FILTERS[self.interpolation])
-        return resized.crop((left, top, left + width, top + height))
+        if left < 0 or top < 0:
+            return image.resize(size, FILTERS[self.interpolation]).crop((left, top, left + width, top + height))
+        across, down = image.width / size[0], image.height / size[1]  # the same pixels, without those cut off after
+        box = (left * across, top * down, (left + width) * across, (top + height) * down)
+        return image.resize((width, height), FILTERS[self.interpolation], box=box)
 
     def _augmented(self, sample: Sample, draw: Sequence[float]) -> Image.Image:
         """A random part of the image at the network's input size."""
