@@ -112,6 +112,7 @@ def fit(
             metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=COLUMNS
         ),
     ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Fit again, also where this very fit is there.")] = False,
     quiet: Quiet = False,
 ) -> Answer:
     """Adapt a pretrained model to labelled data, and measure what the transfer was worth."""
@@ -141,6 +142,7 @@ def fit(
             limit=limit,
             precision=precision,
             backend=backend,
+            fresh=fresh,
             report=report,
         )
     from headstart.report.terminal import page

@@ -18,6 +18,9 @@ from headstart.errors import UsageError
 AS_JSON = "headstart.json"
 """Key of ``Context.meta`` that is true after --json."""
 
+OPENING = ("fit", "predict", "evaluate", "rank", "embed")
+"""The commands that open a source, and so take --trust-remote-code."""
+
 SETTINGS = "headstart.settings"
 """Key of ``Context.meta`` under which the hyperparameters given as flags are kept: name -> text."""
 
@@ -29,7 +32,8 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The command's own parameters and the common ones."""
-        return [*super().get_params(ctx), *_common()]
+        trust = _trust() if self.name in OPENING else []
+        return [*super().get_params(ctx), *trust, *_common()]
 
 
 class Group(TyperGroup):
@@ -85,6 +89,22 @@ def _common() -> list[Any]:
     )
     options[0].callback = _keep_json
     return options
+
+
+@cache
+def _trust() -> list[Any]:
+    text = "Let Python code of this one repository run, to build its model (hf: sources)."
+    option = typer.Option("--trust-remote-code", metavar="OWNER/NAME", help=text, show_default=False)
+    options = _options({"trust_remote_code": (str | None, option)})
+    options[0].callback = _keep_trust
+    return options
+
+
+def _keep_trust(ctx: Any, param: Any, value: Any) -> None:
+    if value:
+        from headstart.sources.trust import trusting
+
+        ctx.with_resource(trusting(value))
 
 
 def _keep_json(ctx: Any, param: Any, value: Any) -> None:

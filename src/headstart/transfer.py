@@ -36,6 +36,7 @@ from headstart.ranking.measure import open_for
 from headstart.record import record
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
+from headstart.sources.trust import trusting
 from headstart.tasks.base import Task, infer_task
 from headstart.types import Json, LayerRow
 
@@ -47,6 +48,9 @@ TRANSFERS = {"quick": ["probe"], "balanced": ["probe", "finetune"], "thorough": 
 SMALL = 2000  # labelled rows under which the automatic plan does not fine-tune: ten folds of it cost too much
 
 SAME_ROWS = "All rows are cross-validated, those that ranked the sources too; name a source to keep the two apart."
+
+ROLES = ("domain", "group", "time", "split", "weight")
+"""Columns besides input and target whose values a result depends on."""
 
 Report = Callable[[str, int, int], None]
 
@@ -93,6 +97,8 @@ def fit(
     limit: int | None = None,
     precision: str = "auto",
     backend: str = "auto",
+    fresh: bool = False,
+    trust_remote_code: str | None = None,
     report: Report | None = None,
 ) -> Any:
     """Adapt a pretrained source to labelled data, and measure what the transfer was worth.
@@ -101,7 +107,8 @@ def fit(
     `headstart.read`. source: a shelf name, ``hf:``, ``timm:``, ``torchvision:``, a folder, a `Source`. method: the
     name of a file in methods/, or ``auto``. budget: seconds, or ``90s``, ``10m``, ``2h``. settings: hyperparameters
     of the method. backend: what runs the frozen network, a file of backends/. out: the folder of the run,
-    ``runs/<name>`` by default; the same fit again returns what is there.
+    ``runs/<name>`` by default; the same fit again returns what is there, unless ``fresh``. trust_remote_code: the one
+    ``hf:`` repository whose own Python code may run.
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
@@ -116,7 +123,8 @@ def fit(
     rejects = given.rejects
     dataset = given if target is None else given.assign(target=target)
     learned = infer_task(dataset, task)
-    chosen = choose_source(dataset, source)
+    with trusting(trust_remote_code):
+        chosen = choose_source(dataset, source)
     rivals = auto.rivals(dataset.modality) if source == "auto" else []
     transfers = plan(chosen, method, effort, dict(settings or {}), len(dataset), explicit=method != "auto")
     notes: list[str] = []
@@ -133,7 +141,7 @@ def fit(
     facts = request(given, learned, chosen, transfers, seed, control, effort, budget, precision, *rivals)
     if dry_run:
         return _plan(dataset, learned, chosen, transfers, seed)
-    if (done := finished(folder, facts)) is not None:
+    if not fresh and (done := finished(folder, facts)) is not None:
         return done
     work = workspace(folder)
 
@@ -283,6 +291,7 @@ def request(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
     parts = {
         "rows": key({"rows": dataset.fingerprints(), "targets": [str(value) for value in dataset.targets()]}),
         "columns": [vars(column) for column in dataset.columns],
+        "roles": [str(dataset.values(column.name)) for column in dataset.columns if column.role in ROLES],
         "task": task.to_json(),
         "source": [source.card.digest, source.settings()] if source is not None else None,
         "methods": [[method.name, method.hyperparameters()] for method in methods],

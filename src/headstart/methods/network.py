@@ -224,6 +224,9 @@ class GradientMethod(Method):
                     "seed": problem.seed,
                     "targets": [str(value) for value in train.targets()],
                     "source": source.card.digest,
+                    "precision": str(problem.options.get("precision", "auto")),
+                    "weights": None if rows.weights is None else rows.weights.tolist(),
+                    "valid": None if valid is None else [valid.dataset.fingerprints(), str(valid.dataset.targets())],
                 }
             ),
             folder=problem.folder,

@@ -369,7 +369,7 @@ def _remote_code(place: str) -> SourceError:
     return SourceError(
         "HS-SOURCE-006",
         f"{place} can only be built by running Python code of its repository.",
-        f"Read that code first; then allow it with --trust-remote-code {place}.",
+        f"Read that code first; then allow it with --trust-remote-code {place} (Python: trust_remote_code).",
     )
 
 

