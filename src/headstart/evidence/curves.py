@@ -9,7 +9,8 @@ log(labels). With level = the best score that both curves reach,
 Nothing is extrapolated: where the transfer is at the level with the fewest labels that were tried, the multiplier is
 "more than" what was seen. The interval resamples test rows (the same ones for all points) and seeds, and fits and
 reads the curves anew each time. Resampling k seeds understates their variance by (k - 1) / k, so the deviation that
-they cause is scaled by sqrt(k / (k - 1)).
+they cause is scaled by sqrt(k / (k - 1)). A size with one seed (all labels: there is only one way to draw them) is
+given the spread of the two largest sizes with more; taken as certain, it cost the interval a seventh of its coverage.
 """
 
 from __future__ import annotations
@@ -224,15 +225,19 @@ def _scores(points: Points, combine: Combine) -> list[list[float]]:
 
 def _refit(scores: Array, seeds: Sequence[int], rng: np.random.Generator) -> Array:
     """Isotonic fits of resampled seeds. scores [R,sum of seeds], seeds of each size; returns [R,P]."""
-    columns, start = [], 0
+    columns, start, spreads = [], 0, []
     for k in seeds:
         own = scores[:, start : start + k]  # [R,k]
         mean = own.mean(axis=1)
         if k > 1:
             drawn = np.take_along_axis(own, rng.integers(0, k, size=own.shape), axis=1).mean(axis=1)
             mean = mean + (drawn - mean) * math.sqrt(k / (k - 1))
+            spreads.append(float(own.var(axis=1, ddof=1).mean()))
         columns.append(mean)
         start += k
+    lone = math.sqrt(np.mean(spreads[-2:])) if spreads else 0.0
+    for at in [at for at, k in enumerate(seeds) if k == 1]:
+        columns[at] = columns[at] + lone * rng.normal(size=len(scores))
     return isotonic(np.stack(columns, axis=1), np.array(seeds, dtype=float))
 
 
