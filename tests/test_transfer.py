@@ -98,14 +98,28 @@ def test_the_test_targets_open_once_when_every_model_is_fixed(bert, home, monkey
 # --- the same fit again --------------------------------------------------------------------------------------------
 
 
+class Again(Exception):
+    """Says that the fit went on to its contest."""
+
+
+def test_another_weight_is_another_fit(bert):
+    def digest(*weights):
+        data = headstart.read(
+            {**sentiment(40), "w": [*weights, *[1.0] * 38]}, target="label", roles={"w": "weight"}, input="text"
+        )
+        return transfer.request(data, transfer.infer_task(data, None), bert, [], 0)
+
+    assert digest(1.0, 2.0) == digest(1.0, 2.0) != digest(2.0, 1.0)
+
+
 def test_the_same_fit_again_returns_what_is_there(bert, home, monkeypatch):
     data = sentiment(120)
     settings = {"target": "label", "source": str(home / "bert"), "out": home / "run", "method": "probe", **COMMON}
     first = headstart.fit(data, **settings)
     assert not (home / ".run.work").exists()
     passes = []
-    honest = Extractor._pass
-    monkeypatch.setattr(Extractor, "_pass", lambda *args: passes.append(1) or honest(*args))
+    honest = Extractor._run
+    monkeypatch.setattr(Extractor, "_run", lambda *args: passes.append(1) or honest(*args))
     with monkeypatch.context() as patch:
         patch.setattr(transfer, "evaluate", lambda *args: pytest.fail("fitted again"))
         again = headstart.fit(data, **settings)
@@ -113,6 +127,11 @@ def test_the_same_fit_again_returns_what_is_there(bert, home, monkeypatch):
     other = headstart.fit(data, **{**settings, "seed": 1, "control": False})
     assert other.record.seed == 1 and passes == [], "another seed is another fit, on stored features"
     assert json.loads((home / "run" / "run.json").read_text())["seed"] == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer, "evaluate", lambda *args, **rest: (_ for _ in ()).throw(Again))
+        with pytest.raises(Again):
+            headstart.fit(data, **{**settings, "seed": 1, "control": False}, fresh=True)
+        assert headstart.fit(data, **{**settings, "seed": 1, "control": False}).record.seed == 1
     changed = {**data, "label": [*data["label"][1:], "up"]}
     assert headstart.fit(changed, **{**settings, "control": False}).record.data["digest"] != first.record.data["digest"]
 
