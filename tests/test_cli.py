@@ -18,18 +18,20 @@ import pytest
 
 from headstart import cli, console, export, flags, options
 from headstart.datasets.base import Column, Dataset, Reject
-from headstart.errors import DataError, EnvironmentProblem, HeadstartError, MethodError, Problems
+from headstart.errors import DataError, EnvironmentProblem, HeadstartError, MethodError, Problems, UsageError
+from headstart.report import summary
+from headstart.sources import trust
 from headstart.types import Prediction
+from tests.report import records
 
 
 class Result:
     """Stands for an artefact or a plan."""
 
+    record = records.base(head_start=None)
+
     def to_json(self):
         return {"accuracy": 0.9, "missing": float("nan")}
-
-    def summary(self):
-        return "test accuracy 0.9"
 
     def text(self):
         return "layer table"
@@ -61,6 +63,7 @@ def test_fit_passes_every_flag_on(fit, capsys):
         "fit a.csv --target y --input x --input z --source minilm --method finetune --task classification --budget 10m"
         " --effort quick --seed 3 --out runs/a --no-control --group user --time when --kind y=category --kind a=b=text"
         " --learning-rate 1e-3 --gradual --set epochs=2 --limit 50 --precision fp32"
+        " --weight w --backend torch --fresh"
     )
     assert cli.main(line.split()) == 0
     call = fit.call
@@ -72,7 +75,7 @@ def test_fit_passes_every_flag_on(fit, capsys):
         "method": "finetune",
         "input": ["x", "z"],
         "task": "classification",
-        "roles": {"user": "group", "when": "time"},
+        "roles": {"user": "group", "when": "time", "w": "weight"},
         "kinds": {"y": "category", "a=b": "text"},
         "budget": "10m",
         "effort": "quick",
@@ -83,9 +86,11 @@ def test_fit_passes_every_flag_on(fit, capsys):
         "settings": {"learning_rate": 1e-3, "gradual": True, "epochs": 2},
         "limit": 50,
         "precision": "fp32",
+        "backend": "torch",
+        "fresh": True,
     }
     out, err = capsys.readouterr()
-    assert out == "test accuracy 0.9\n"
+    assert out == summary.summary(Result.record) + "\n"
     assert err.startswith("features 1/2")
 
 
@@ -93,6 +98,27 @@ def test_fit_without_flags_leaves_every_choice_to_headstart(fit):
     assert cli.main(["fit", "a.csv"]) == 0
     assert (fit.call["target"], fit.call["method"], fit.call["source"]) == (None, "auto", "auto")
     assert fit.call["settings"] is fit.call["roles"] is fit.call["kinds"] is fit.call["input"] is None
+
+
+@pytest.mark.parametrize("command", ["fit", "predict", "evaluate", "rank", "embed"])
+def test_code_of_a_repository_is_trusted_while_the_command_runs(monkeypatch, command):
+    seen = []
+
+    def stop(*arguments, **rest):
+        seen.append(trust.trusted())
+        raise UsageError("HS-USAGE-001", "seen.")
+
+    for place in ("transfer.fit", "artefact.load", "ranking.verb.rank", "embedding.write"):
+        monkeypatch.setattr(f"headstart.{place}", stop)
+    words = {
+        "predict": ["run", "a.csv"],
+        "evaluate": ["run", "a.csv"],
+        "embed": ["a.csv", "-s", "x", "-o", "f.parquet"],
+    }
+    line = [command, *words.get(command, ["a.csv"]), "--quiet"]
+    assert cli.main([*line, "--trust-remote-code", "hf:owner/name"]) == 2
+    assert cli.main(line) == 2
+    assert seen == ["owner/name", None] and trust.trusted() is None
 
 
 def test_dry_run_prints_the_plan(fit, capsys):

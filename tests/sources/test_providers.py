@@ -10,7 +10,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from headstart.errors import SourceError
-from headstart.sources import hf, shelf, timm, torchvision, weights
+from headstart.sources import hf, shelf, timm, torchvision, trust, weights
 from headstart.sources.base import pool
 from headstart.sources.image import ImageReader
 
@@ -344,10 +344,46 @@ def test_remote_code_never_runs_unasked(tmp_path):
         json.dumps({"model_type": "made_up", "auto_map": {"AutoConfig": "c.C", "AutoModel": "c.M"}})
     )
     (tmp_path / "c.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    for trust in (None, "someone/else"):
+    for other in (None, "someone/else"):
         with pytest.raises(SourceError, match=r"HS-SOURCE-006.*--trust-remote-code"):
-            shelf.open_source(f"hf:{tmp_path}", trust_remote_code=trust)
+            shelf.open_source(f"hf:{tmp_path}", trust_remote_code=other)
     assert not (tmp_path / "ran").exists()
+
+
+MODEL = """
+import transformers
+
+
+class MadeConfig(transformers.BertConfig):
+    model_type = "made_up"
+
+
+class Made(transformers.BertModel):
+    config_class = MadeConfig
+"""
+
+
+def test_remote_code_of_the_named_repository_runs(tmp_path, monkeypatch):
+    from transformers import dynamic_module_utils
+
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    given = bert(tmp_path / "given")
+    config = json.loads((given / "config.json").read_text()) | {"model_type": "made_up", "architectures": ["Made"]}
+    config["auto_map"] = {"AutoConfig": "c.MadeConfig", "AutoModel": "c.Made"}
+    (given / "config.json").write_text(json.dumps(config))
+    (given / "c.py").write_text(MODEL)
+    with pytest.raises(SourceError, match="HS-SOURCE-006"):
+        shelf.open_source(str(given))
+    with trust.trusting(f"hf:{given}"):
+        source = shelf.open_source(str(given))
+        assert type(source.network).__name__ == "Made"
+        source.save(tmp_path / "saved")
+        assert torch.equal(pooled(shelf.open_source(str(tmp_path / "saved"))), pooled(source))
+    with pytest.raises(SourceError, match="HS-SOURCE-006"):
+        shelf.open_source(str(tmp_path / "saved"))
+    with trust.trusting("someone/else"), pytest.raises(SourceError, match="HS-SOURCE-006"):
+        shelf.open_source(str(tmp_path / "saved"))
 
 
 # --- what is special to torchvision and timm -------------------------------------------------------------------------
