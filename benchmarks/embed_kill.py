@@ -6,7 +6,7 @@ Each round starts from an empty store and ends with ``headstart cache verify``. 
 are complete and agree with a reference; no row lies in the store twice. A row is stored by whoever computed it, so the
 last bar says that the rows computed in all are those of the data and what the killed process had computed and not yet
 stored: at most a second of its work. Merging is off, as it would hide rows that are stored twice, and the windows that
-are claimed are small, so that both processes have work from the start. ``*`` marks a process that ended before the kill.
+are claimed are small, so that both processes have work from the start. ``*``: the process ended before the kill.
 """
 
 from __future__ import annotations
