@@ -11,7 +11,7 @@ import torch
 
 import headstart
 from headstart import catalog
-from headstart.errors import HeadstartError, MethodError, SourceError, UsageError
+from headstart.errors import HeadstartError, MethodError, Problems, SourceError, UsageError
 from headstart.ranking import auto, measure, verb
 from headstart.ranking.concatenation import concatenation
 from headstart.ranking.resample import Calibrated, calibrate, halves, leading, ties
@@ -227,7 +227,7 @@ def test_a_source_that_cannot_be_had_is_listed_and_the_rest_goes_on(bert, home, 
 )
 def test_refusals(home, options, code):
     with pytest.raises(HeadstartError, match=code) as error:
-        headstart.rank(sentiment(40), **{"target": "label", "sources": "identity", **options})
+        headstart.rank(sentiment(40), **{"target": "label", "sources": "minilm", **options})
     assert "\n" not in str(error.value)
 
 
@@ -241,7 +241,10 @@ def test_rankers_that_do_not_read_the_target_are_refused(bert, home):
 def test_all_is_the_shelf_of_the_modality(home):
     text = headstart.read(sentiment(10), target="label")
     assert verb.candidates(text, "all") == ["minilm"]
-    assert verb.candidates(text, "a, b,a") == ["a", "b"]
+    assert verb.candidates(text, "minilm, hf:a/b,minilm") == ["minilm", "hf:a/b"]
+    with pytest.raises(Problems) as both:
+        verb.candidates(text, "minilm,minilmm,mobilenet_v2")
+    assert [each.code for each in both.value.problems] == ["HS-SOURCE-001", "HS-SOURCE-005"]
     table = headstart.read({"a": [1.0, 2.0] * 5, "y": ["p", "n"] * 5}, target="y")
     assert verb.candidates(table, "all") == ["identity"]
     with pytest.raises(UsageError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -59,16 +60,28 @@ def open_for(dataset: Dataset, source: str | Source) -> Source:
     Raises SourceError HS-SOURCE-005 where it does not fit the kind of input, and what `open_source` raises.
     """
     opened = shelf.open_source(source) if isinstance(source, str) else source
-    if opened.card.modality != dataset.modality:
-        fitting = [name for name in shelf.names() if shelf.info(name)["modality"] == dataset.modality]
-        raise SourceError(
-            "HS-SOURCE-005",
-            f"{opened.card.name} reads {opened.card.modality}; the input of {dataset.origin} is {dataset.modality}.",
-            f"Use --source {fitting[0] if fitting else 'identity'}, or name other columns with --input.",
-        )
+    _refuse(dataset, opened.card.name, opened.card.modality)
     if opened.provider == "identity":
         opened.preprocess(dataset.samples(range(len(dataset))))  # fixes the columns
     return opened
+
+
+def refuse_unfit(dataset: Dataset, source: str | Source) -> None:
+    """Raise what is certain before anything is fetched: SourceError HS-SOURCE-001 (unknown), -005 (other modality)."""
+    if isinstance(source, Source):
+        _refuse(dataset, source.card.name, source.card.modality)
+    elif source.partition(":")[0] not in shelf.HUBS and not (source not in shelf.names() and Path(source).is_dir()):
+        _refuse(dataset, source, str(shelf.info(source)["modality"]))
+
+
+def _refuse(dataset: Dataset, name: str, modality: str) -> None:
+    if modality != dataset.modality:
+        fitting = [other for other in shelf.names() if shelf.info(other)["modality"] == dataset.modality]
+        raise SourceError(
+            "HS-SOURCE-005",
+            f"{name} reads {modality}; the input of {dataset.origin} is {dataset.modality}.",
+            f"Use --source {fitting[0] if fitting else 'identity'}, or name other columns with --input.",
+        )
 
 
 def sample_features(

@@ -22,7 +22,7 @@ from headstart.evidence.splits import split
 from headstart.nn.linear import strata_of
 from headstart.rankers.base import Ranker
 from headstart.ranking.concatenation import concatenation
-from headstart.ranking.measure import AWAY, Report, Sampled, TooSlow, open_for, sample_features, why
+from headstart.ranking.measure import AWAY, Report, Sampled, TooSlow, open_for, refuse_unfit, sample_features, why
 from headstart.ranking.resample import RESAMPLES, SHUFFLES, Calibrated, calibrate, leading, ties
 from headstart.ranking.table import Ranking, Row, Skipped
 from headstart.sources import shelf
@@ -79,13 +79,23 @@ def rank(
 
 
 def candidates(dataset: Dataset, sources: str | Sequence[str | Source]) -> list[str | Source]:
-    """The sources to rank. Raises UsageError HS-USAGE-001 for none; SourceError HS-SOURCE-001 as in `rank`."""
+    """The sources to rank.
+
+    Raises UsageError HS-USAGE-001 for none; SourceError HS-SOURCE-001 and -005, of all names at once, before any work.
+    """
     if sources == "all":
         return [name for name in shelf.names() if shelf.info(name)["modality"] == dataset.modality]
     names = [name.strip() for name in sources.split(",")] if isinstance(sources, str) else list(sources)
     found = list(dict.fromkeys(name for name in names if name))
     if not found:
         raise UsageError("HS-USAGE-001", "no source is named.", "Give all, or names with commas.")
+    problems: list[HeadstartError] = []
+    for name in found:
+        try:
+            refuse_unfit(dataset, name)
+        except SourceError as error:
+            problems.append(error)
+    raise_all(problems)
     return found
 
 
