@@ -4,15 +4,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from headstart.report import canvas, figures
+from headstart.report import canvas, figures, worth
 from headstart.types import HeadStart, LayerRow, Record
 
 from . import records
 
 SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = {
-    "curves": figures.learning_curves,
-    "verdict": figures.verdict_plot,
+    "curves": worth.learning_curves,
+    "verdict": worth.verdict_plot,
     "confusion": figures.confusion,
     "residuals": figures.residuals,
     "trained": figures.what_trained,
@@ -42,18 +42,18 @@ def test_every_figure_takes_colours_from_the_page_and_owns_its_ids(name: str) ->
 
 
 def test_head_start_is_drawn_and_named() -> None:
-    shown = texts(figures.learning_curves(records.positive()))
+    shown = texts(worth.learning_curves(records.positive()))
     assert {"21x", "finetune", "baseline", "77", "1 600", "accuracy", "labels (log scale)"} <= set(shown)
-    assert "0.27x" in texts(figures.learning_curves(records.negative()))
-    assert ">32x" in texts(figures.learning_curves(records.images()))
+    assert "0.27x" in texts(worth.learning_curves(records.negative()))
+    assert ">32x" in texts(worth.learning_curves(records.images()))
 
 
 def test_arrow_runs_from_transfer_to_control() -> None:
     """The marks at both ends lie at the same height, left and right by log-labels."""
     start = records.positive().head_start
     assert start is not None
-    wider = figures.learning_curves(records.base(head_start=replace(start, transfer_labels=40.0)))
-    nearer = figures.learning_curves(records.base(head_start=replace(start, transfer_labels=400.0)))
+    wider = worth.learning_curves(records.base(head_start=replace(start, transfer_labels=40.0)))
+    nearer = worth.learning_curves(records.base(head_start=replace(start, transfer_labels=400.0)))
     assert "40" in texts(wider) and "400" in texts(nearer)
     ends = [marks(svg)[-2:] for svg in (wider, nearer)]
     for (transfer_x, transfer_y), (control_x, control_y) in ends:
@@ -72,14 +72,14 @@ def test_equal_ends_need_no_arrow() -> None:
     start = records.positive().head_start
     assert start is not None
     same = replace(start, multiplier=1.0, transfer_labels=64.0, control_labels=64.0)
-    assert "1x" in texts(figures.learning_curves(records.base(head_start=same)))
+    assert "1x" in texts(worth.learning_curves(records.base(head_start=same)))
 
 
 @pytest.mark.parametrize(("bound", "expected"), [("exact", "9.6x"), ("more than", ">9.6x"), ("less than", "<9.6x")])
 def test_multiplier(bound: str, expected: str) -> None:
     start = records.positive().head_start
     assert start is not None
-    assert figures.multiplier(HeadStart(**{**vars(start), "bound": bound, "multiplier": 9.6})) == expected
+    assert worth.multiplier(HeadStart(**{**vars(start), "bound": bound, "multiplier": 9.6})) == expected
 
 
 def test_counts_stand_in_the_cells() -> None:
@@ -108,11 +108,11 @@ def test_labels_are_text_and_never_formulas() -> None:
 
 
 def test_verdict_plot_names_every_candidate_with_its_score() -> None:
-    shown = texts(figures.verdict_plot(records.positive()))
+    shown = texts(worth.verdict_plot(records.positive()))
     assert {"finetune", "0.889", "scratch", "0.694", "difference", "test accuracy"} <= set(shown)
-    assert "cross-validated entity F1" in texts(figures.verdict_plot(records.neutral()))
-    assert "difference" not in texts(figures.verdict_plot(records.no_control()))
-    assert figures.verdict_plot(records.base(candidates=[])) is None
+    assert "cross-validated entity F1" in texts(worth.verdict_plot(records.neutral()))
+    assert "difference" not in texts(worth.verdict_plot(records.no_control()))
+    assert worth.verdict_plot(records.base(candidates=[])) is None
 
 
 def test_what_trained_says_frozen_and_rates() -> None:

@@ -46,7 +46,7 @@ def test_an_open_end_has_its_sign() -> None:
 
 def test_multipliers_read_the_same_in_the_sentence_and_the_figure() -> None:
     from headstart.evidence.curves import head_start_sentence
-    from headstart.report.figures import multiplier
+    from headstart.report.worth import multiplier
 
     from . import records
 

@@ -33,6 +33,7 @@ PALETTE = {
 }
 """Blue against orange is told apart with every common colour blindness; green and red never stand alone."""
 
+WIDTH = 5.0  # inches; the page scales the figure to its column
 INK, MUTED, LINE, PAPER = PALETTE["ink"], PALETTE["muted"], PALETTE["line"], PALETTE["paper"]
 TRANSFER, CONTROL = PALETTE["transfer"], PALETTE["control"]
 TONES = {"positive": PALETTE["good"], "negative": PALETTE["bad"], "neutral": PALETTE["flat"]}

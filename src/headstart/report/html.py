@@ -34,11 +34,11 @@ def render(record: Record) -> str:
     """The report as one self-contained HTML page."""
     from markupsafe import Markup
 
-    from headstart.report import figures
+    from headstart.report import figures, worth
 
     drawn = {
-        "curves": figures.learning_curves(record),
-        "verdict": figures.verdict_plot(record),
+        "curves": worth.learning_curves(record),
+        "verdict": worth.verdict_plot(record),
         "confusion": figures.confusion(record),
         "residuals": figures.residuals(record),
         "trained": figures.what_trained(record),
@@ -53,7 +53,7 @@ def render(record: Record) -> str:
             candidates=_candidates(record),
             shipped=wording.candidate(record, record.shipped),
             meaning=_MEANING,
-            multiplier=figures.multiplier(record.head_start) if record.head_start else "",
+            multiplier=worth.multiplier(record.head_start) if record.head_start else "",
             most_rejects=MOST_REJECTS,
             most_classes=MOST_CLASSES,
             splits=_splits(record),
