@@ -6,6 +6,8 @@ import csv
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ import pytest
 from PIL import Image
 
 import headstart
-from headstart import embedding
+from headstart import embedding, runtime
 from headstart.datasets import stream
 from headstart.embedding import Job, write
 from headstart.errors import DataError, HeadstartError, SourceError, UsageError
 from headstart.runtime import Extractor
+from headstart.segments import Segment
 from tests.conformance.examples import WORDS, tiny_bert
 
 
@@ -171,6 +174,54 @@ def test_encoded_pictures_are_not_copied(tmp_path):
     pq.write_table(pa.table({"picture": raw, "name": ["a", "b", "c"]}), tmp_path / "in.parquet")
     write(Job(tmp_path / "in.parquet", tiny_timm(tmp_path / "timm")), tmp_path / "out.parquet")
     assert pq.read_table(tmp_path / "out.parquet").column_names == ["name", "embedding"]
+
+
+# --- several at once -----------------------------------------------------------------------------------------------
+
+
+def slowly(keep, fails_at: int | None = None):
+    """`Extractor._keep` that takes a while; the call number ``fails_at`` raises instead of storing."""
+    calls = iter(range(1000))
+
+    def kept(self, digests, found):
+        time.sleep(0.01)
+        if next(calls) == fails_at:
+            raise RuntimeError("this one dies")
+        keep(self, digests, found)
+
+    return kept
+
+
+def two_at_once(tmp_path) -> list:
+    """What two threads make of the same rows, each with an extractor of its own."""
+
+    def one(name: str):
+        try:
+            return write(job(numbers(200)), tmp_path / f"{name}.parquet")
+        except RuntimeError as error:
+            return error
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, ["one", "other"]))
+
+
+def test_two_at_once_compute_each_row_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "WINDOW", 8)
+    monkeypatch.setattr(Extractor, "_keep", slowly(Extractor._keep))
+    one, other = two_at_once(tmp_path)
+    assert one.forward_rows + other.forward_rows == 200 and one.forward_rows > 0 < other.forward_rows
+    assert np.array_equal(vectors(tmp_path / "one.parquet"), vectors(tmp_path / "other.parquet"))
+    assert vectors(tmp_path / "one.parquet")[:, 1].tolist() == [-row for row in range(200)]
+
+
+def test_one_of_two_fails_and_the_other_does_its_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "WINDOW", 8)
+    monkeypatch.setattr(Extractor, "_keep", slowly(Extractor._keep, fails_at=5))
+    done = [each for each in two_at_once(tmp_path) if not isinstance(each, RuntimeError)]
+    assert len(done) == 1 and done[0].rows == 200
+    assert vectors(Path(done[0].out))[:, 1].tolist() == [-row for row in range(200)]
+    digests = [Segment(path).count for path in (tmp_path / "home").rglob("segment-*")]
+    assert sum(digests) == 200, "no row was stored twice"
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------
