@@ -1,6 +1,6 @@
 """How well each ranker foretells the probe: weighted Kendall tau against the test score of the best probe.
 
-    python benchmarks/ranking_quality.py                 # 8 targets on images, 6 on text; all rankers
+    python benchmarks/ranking_quality.py                 # 8 targets on images, 5 on text; all rankers
     python benchmarks/ranking_quality.py --features      # only the forward passes, which later runs reuse
     python benchmarks/ranking_quality.py --markdown      # the tables of docs/ranking.md
 

@@ -176,7 +176,7 @@ def shapes() -> Pool:
 
 
 def reviews() -> Pool:
-    """Clothing reviews: department (6), rating (5), recommended (2), age under the median (2), and the age itself."""
+    """Clothing reviews: department (6), rating (5), recommended (2), garment (14), and the length."""
     import pandas as pd
 
     from headstart.datasets import shelf
@@ -194,8 +194,7 @@ def reviews() -> Pool:
     table = table.sample(TRAIN + TEST, random_state=0)
     targets = {name: table[column].tolist() for name, column in names.items()}
     targets["length"] = np.log(table["Review Text"].str.len()).tolist()
-    targets["age"] = table["Age"].astype(float).tolist()
-    return Pool("reviews", "text", table["Review Text"].tolist(), targets, regression=frozenset({"length", "age"}))
+    return Pool("reviews", "text", table["Review Text"].tolist(), targets, regression=frozenset({"length"}))
 
 
 POOLS: dict[str, Callable[[], Pool]] = {

@@ -29,7 +29,7 @@ from headstart.sources import shelf
 from headstart.sources.base import Source
 from headstart.tasks.base import Array, Task, infer_task
 
-DEFAULT = "logme"
+DEFAULT = "probe_cv"
 ROWS = 2000
 SENTENCE = 8  # of token tasks this share of the rows is enough: each has several words
 
