@@ -95,6 +95,19 @@ def test_the_test_targets_open_once_when_every_model_is_fixed(bert, home, monkey
     assert made.record.verdict is not None and made.record.verdict.rows == len(test)
 
 
+def test_a_spent_budget_trains_no_network_and_still_gives_a_verdict(bert, home):
+    """A network trained for no time is no control; the closed forms are always fitted."""
+    made = headstart.fit(
+        sentiment(2200), target="label", source=bert, out=home / "run", effort="balanced", budget=0.01,
+        precision="fp32",
+    )  # fmt: skip
+    assert [item.name for item in made.record.candidates] == ["probe", "baseline"]
+    assert made.record.verdict is not None and made.record.head_start is not None
+    for name in ("finetune", "scratch"):
+        assert f"{name} was left out: the budget was spent." in made.record.notes
+    assert all(len(scores) >= 3 for scores in made.record.head_start.transfer.scores[:-1])
+
+
 # --- the same fit again --------------------------------------------------------------------------------------------
 
 

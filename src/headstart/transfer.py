@@ -165,7 +165,7 @@ def fit(
     clock.lap("features")
     problem = Problem(
         parts.train, parts.valid, learned, chosen, extractor, seed=seed, folder=work, report=report, notes=notes,
-        deadline=None if seconds is None else time.monotonic() + seconds, options={"precision": precision},
+        deadline=None if seconds is None else clock.begun + seconds, options={"precision": precision},
     )  # fmt: skip
     outcome = evaluate(
         problem, parts, [*transfers, *(controls(chosen, effort) if control or chosen is None else [])], effort,
@@ -324,7 +324,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = time.monotonic()
+        self.begun = self._last = time.monotonic()
 
     def lap(self, stage: str, less: float = 0.0) -> None:
         """Book the time since the last lap, less what is booked elsewhere."""

@@ -26,6 +26,8 @@ from headstart.methods.base import Fitted, Method, Problem
 from headstart.tasks.base import Targets, Task
 from headstart.types import Candidate, HeadStart, Outputs, Verdict
 
+LEAST_TRAINING = 5.0  # seconds that must be left to train a network
+
 
 @dataclass
 class Entry:
@@ -89,7 +91,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
     entries = _fit_all(problem, methods, effort)
     labelled = parts.labelled()
     for entry in entries:
-        if not entry.method.gradients and problem.valid is not None:  # cheap to fit on all labelled rows
+        if not entry.method.gradients and problem.valid is not None and not _late(problem):  # cheap on all labels
             entry.fitted, again = _timed(partial(entry.fitted.method.fit, problem.replace(train=labelled, valid=None)))
             entry.seconds += again
         entry.outputs = entry.fitted.outputs(parts.test)
@@ -131,6 +133,8 @@ def _fit_all(problem: Problem, methods: Sequence[Method], effort: str) -> list[E
     valid = problem.valid
     targets = problem.task.encode(valid.targets()) if valid is not None else None
     for method in methods:
+        if not _affordable(problem, method, methods):
+            continue
         spent = sum(entry.seconds for entry in entries if entry.method.role == "transfer")
         fitted, seconds = _timed(partial(method.fit, _limited(problem, method, spent, effort)))
         score = problem.task.score(fitted.outputs(valid), targets) if valid is not None else None
@@ -151,6 +155,23 @@ def _limited(problem: Problem, method: Method, spent: float, effort: str) -> Pro
     return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.5 * left))
 
 
+def _late(problem: Problem, seconds: float = 0.0) -> bool:
+    """Whether fewer than ``seconds`` are left."""
+    return problem.seconds_left is not None and problem.seconds_left < seconds
+
+
+def _affordable(problem: Problem, method: Method, methods: Sequence[Method]) -> bool:
+    """Whether there is time to train; closed forms are always fitted, and so is the only method of its role.
+
+    A network trained for a second would be a control of straw, and then predict the test rows for many.
+    """
+    rivals = [other for other in methods if other.role == method.role and not other.gradients]
+    if not method.gradients or not rivals or not _late(problem, LEAST_TRAINING):
+        return True
+    problem.notes.append(f"{method.name} was left out: the budget was spent.")
+    return False
+
+
 def _best(entries: Sequence[Entry], role: str | None) -> Entry | None:
     """The best validation score of a role; the first of equals."""
     chosen = [entry for entry in entries if role is None or entry.method.role == role]
@@ -165,6 +186,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
     values = rows.targets()
     targets = task.encode(values)
     groups = together(rows)
+    methods = [method for method in methods if _affordable(problem, method, methods)]
     gradient = any(method.gradients and method.role == "transfer" for method in methods)
     pairs = repeated_folds(
         len(rows), task.strata(values), groups, time=time_order(rows), folds=5, repeats=1 if gradient else 4,
@@ -309,6 +331,7 @@ def _measure(
     spent += sum(entry.seconds for entry in pair)
     found = Curves(
         problem.task, pool, ways, (tracks[0], tracks[1]), seed=problem.seed, seconds=spent, deadline=problem.deadline,
+        begun=started,
         report=problem.report,
     )  # fmt: skip
     found.run()

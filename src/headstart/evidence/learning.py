@@ -68,11 +68,14 @@ class Track:
 
 
 class Curves:
-    """Both learning curves of a contest, measured by `run` and read by `head_start`."""
+    """Both learning curves of a contest, measured by `run` and read by `head_start`.
+
+    seconds: what the fit took, of which the curves may take `SHARE` from ``begun`` on (now by default).
+    """
 
     def __init__(
         self, task: Task, pool: Pool, ways: Sequence[Way], tracks: tuple[Track, Track], *,
-        seed: int = 0, seconds: float = 0.0, deadline: float | None = None,
+        seed: int = 0, seconds: float = 0.0, deadline: float | None = None, begun: float | None = None,
         report: Callable[[str, int, int], None] = lambda stage, done, total: None,
     ) -> None:  # fmt: skip
         self.task, self.pool, self.ways, self.tracks = task, pool, list(ways), tracks
@@ -81,7 +84,7 @@ class Curves:
         self.least = min(len(train) for train, _ in ways)
         smallest = max(16, 2 * max(1, len(task.classes)))
         self.grid = curves.sizes(self.least, smallest, most=24)
-        guard = time.monotonic() + max(LEAST, SHARE * seconds)
+        guard = (time.monotonic() if begun is None else begun) + max(LEAST, SHARE * seconds)
         self.guard = guard if deadline is None else min(guard, deadline)
         self.allowed = max(LEAST_ROWS, ROWS * self.least)
         self.spent = 0.0
@@ -96,7 +99,7 @@ class Curves:
         for track in self.tracks:
             for size in first if adaptive else (track.sizes if track.sizes is not None else grid[-6:-1]):
                 self._add(track, size, self._seeds(track))
-        if adaptive and first:
+        if adaptive and first and time.monotonic() < self.guard:
             self._refine()
         self.report("learning curves", self.fits, self.fits)
 
