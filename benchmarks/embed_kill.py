@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -29,8 +29,10 @@ import pyarrow.parquet as pq
 from headstart import cache, cli, runtime
 from headstart.segments import Segment
 from headstart.sources.shelf import open_source
+from headstart.sources.torchvision_compat import heal
 from headstart.types import cache_home
 
+heal()  # before the server imports transformers
 WORDS = [
     "the",
     "a",
@@ -50,42 +52,43 @@ WORDS = [
 ]
 
 
+def run(words: list[str], home: Path, answer: Path, window: int) -> None:
+    """``headstart`` with these arguments, its answer into a file; ends the process with its status."""
+    os.environ["HEADSTART_HOME"] = str(home)
+    runtime.WINDOW, cache.MANY = window, 1 << 30
+    with answer.open("w") as file:
+        sys.stdout = file
+        status = cli.main(words)
+    sys.exit(status)
+
+
 class Embedding:
-    """A process that runs ``headstart embed``: forked from this one, which has imported everything already."""
+    """A process that runs ``headstart embed``; forked from a server that has imported everything already."""
+
+    context = multiprocessing.get_context("forkserver")
 
     def __init__(self, data: Path, out: Path, home: Path, given: argparse.Namespace) -> None:
         words = ["embed", str(data), "--source", "minilm", "--input", "text", "--kind", "text=text", "-o", str(out)]
         words += ["--backend", "torch", "--precision", given.precision, "--json", "--quiet"]
         self.answer = out.with_suffix(".json")
-        self.status: int | None = None
-        self.pid = os.fork()
-        if not self.pid:
-            os.environ["HEADSTART_HOME"] = str(home)
-            os.dup2(os.open(self.answer, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
-            runtime.WINDOW, cache.MANY = given.window, 1 << 30
-            status = cli.main(words)
-            sys.stdout.flush()
-            os._exit(status)
+        self.process = self.context.Process(target=run, args=(words, home, self.answer, given.window))
+        self.process.start()
 
     def ended(self) -> bool:
         """Whether it is over."""
-        if self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.status = os.waitstatus_to_exitcode(status) if pid else None
-        return self.status is not None
+        return self.process.exitcode is not None
 
-    def kill(self) -> None:
-        """With -9, and wait until it is dead."""
-        if not self.ended():
-            os.kill(self.pid, signal.SIGKILL)
-            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def kill(self) -> bool:
+        """With -9, and wait until it is dead; False where it had ended before."""
+        self.process.kill()
+        self.process.join()
+        return self.process.exitcode == -9
 
     def finish(self) -> dict:
         """Wait for its answer."""
-        while not self.ended():
-            time.sleep(0.02)
+        self.process.join()
         answer = json.loads(self.answer.read_text())
-        if self.status:
+        if self.process.exitcode:
             raise SystemExit(f"embed failed: {answer}")
         return answer
 
@@ -125,7 +128,8 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=400)
     parser.add_argument("--precision", default="auto")
     given = parser.parse_args()
-    open_source("minilm")  # fetched once, and what it imports is there before the forks
+    Embedding.context.set_forkserver_preload(["embed_kill", "transformers.models.bert.modeling_bert"])
+    open_source("minilm")  # fetched once
     sources, draw = cache_home(), random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -155,8 +159,7 @@ def one_round(
     wait_for_work(home, *both)
     time.sleep(wait)
     dead, alive = both[number % 2], both[1 - number % 2]
-    dead.kill()
-    ran = dead.status != 0
+    ran = dead.kill()
     at_kill = len(np.unique(stored_digests(home)))
     computed = alive.finish()["forward_rows"]
     rerun = Embedding(data, outs[number % 2], home, given).finish()["forward_rows"]
