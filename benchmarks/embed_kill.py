@@ -12,6 +12,7 @@ are claimed are small, so that both processes have work from the start. ``*``: t
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import os
@@ -32,7 +33,8 @@ from headstart.sources.shelf import open_source
 from headstart.sources.torchvision_compat import heal
 from headstart.types import cache_home
 
-heal()  # before the server imports transformers
+heal()
+importlib.import_module("transformers.models.bert.modeling_bert")  # the server has it for all processes
 WORDS = [
     "the",
     "a",
@@ -128,7 +130,8 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=400)
     parser.add_argument("--precision", default="auto")
     given = parser.parse_args()
-    Embedding.context.set_forkserver_preload(["embed_kill", "transformers.models.bert.modeling_bert"])
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # the server does not look beside the script by itself
+    Embedding.context.set_forkserver_preload([Path(__file__).stem])
     open_source("minilm")  # fetched once
     sources, draw = cache_home(), random.Random(0)
     with tempfile.TemporaryDirectory() as name:
