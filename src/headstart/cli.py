@@ -26,7 +26,15 @@ from headstart.options import (
     SETTINGS,
     Command,
     FitCommand,
+    GroupColumn,
+    InputColumns,
+    Kinds,
+    Limit,
+    Precision,
     Quiet,
+    SplitColumn,
+    TimeColumn,
+    WeightColumn,
     complete_method,
     complete_source,
     pairs,
@@ -54,7 +62,6 @@ app.add_typer(shelves.data_app, name="data")
 app.add_typer(features.cache_app, name="cache")
 
 Run = Annotated[Path, typer.Argument(help="The folder that `headstart fit` saved.", metavar="RUN")]
-COLUMNS = "Columns"
 
 
 def _version(value: bool) -> None:
@@ -89,29 +96,18 @@ def fit(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run (default: runs/<name>).")] = None,
     control: Annotated[bool, typer.Option("--control/--no-control", help="Compare with controls.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would train, and stop.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first rows.")] = None,
-    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic.")] = "auto",
+    limit: Limit = None,
+    precision: Precision = "auto",
     backend: Annotated[str, typer.Option(help="What runs the frozen network; the fastest by default.")] = "auto",
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any hyperparameter, plugins' included.")
     ] = None,
-    input: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="An input column; repeatable.", rich_help_panel=COLUMNS)
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Rows that belong together stay together.", rich_help_panel=COLUMNS)
-    ] = None,
-    time: Annotated[
-        str | None, typer.Option(help="Train on the past, test on the future.", rich_help_panel=COLUMNS)
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Holds train, valid, test.", rich_help_panel=COLUMNS)] = None,
-    weight: Annotated[str | None, typer.Option(help="Weights of the rows.", rich_help_panel=COLUMNS)] = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=COLUMNS
-        ),
-    ] = None,
+    input: InputColumns = None,
+    group: GroupColumn = None,
+    time: TimeColumn = None,
+    split: SplitColumn = None,
+    weight: WeightColumn = None,
+    kind: Kinds = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Fit again, also where this very fit is there.")] = False,
     quiet: Quiet = False,
 ) -> Answer:

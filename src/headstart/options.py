@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import typer.main
@@ -25,6 +25,30 @@ SETTINGS = "headstart.settings"
 """Key of ``Context.meta`` under which the hyperparameters given as flags are kept: name -> text."""
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.", rich_help_panel="Output")]
+
+# --- what says which columns are what, the same in every command that reads rows ---
+
+_COLUMNS = "Columns"
+
+InputColumns = Annotated[
+    list[str] | None, typer.Option("--input", "-i", help="An input column; repeatable.", rich_help_panel=_COLUMNS)
+]
+GroupColumn = Annotated[
+    str | None, typer.Option(help="Rows that belong together stay together.", rich_help_panel=_COLUMNS)
+]
+TimeColumn = Annotated[
+    str | None, typer.Option(help="Train on the past, test on the future.", rich_help_panel=_COLUMNS)
+]
+SplitColumn = Annotated[str | None, typer.Option(help="Holds train, valid, test.", rich_help_panel=_COLUMNS)]
+WeightColumn = Annotated[str | None, typer.Option(help="How much a row counts in training.", rich_help_panel=_COLUMNS)]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=_COLUMNS),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first rows.")]
+Precision = Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic.")]
+
+# ---
 
 
 class Command(TyperCommand):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from headstart.console import Answer, Progress
-from headstart.options import Command, Group, complete_source, pairs
+from headstart.options import Command, Group, InputColumns, Kinds, Limit, Precision, Quiet, complete_source, pairs
 
 cache_app = typer.Typer(cls=Group, help="The store of computed features.", invoke_without_command=True)
 
@@ -23,16 +23,14 @@ def embed(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The Parquet file to write.")],
-    input: Annotated[list[str] | None, typer.Option("--input", "-i", help="An input column; repeatable.")] = None,
+    input: InputColumns = None,
     layer: Annotated[list[str] | None, typer.Option("--layer", help="pooled, or a layer; repeatable.")] = None,
-    kind: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first rows.")] = None,
+    kind: Kinds = None,
+    limit: Limit = None,
     only_features: Annotated[bool, typer.Option("--only-features", help="Leave out the columns of the rows.")] = False,
-    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic.")] = "auto",
+    precision: Precision = "auto",
     backend: Annotated[str, typer.Option(help="What computes; auto takes the fastest.")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
+    quiet: Quiet = False,
 ) -> Answer:
     """Compute the features of every row with a pretrained model, into a Parquet file.
 

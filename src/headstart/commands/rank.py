@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from headstart.console import Answer, Progress
-from headstart.options import complete_ranker, pairs
-
-COLUMNS = "Columns"
+from headstart.options import (
+    GroupColumn,
+    InputColumns,
+    Kinds,
+    Limit,
+    Precision,
+    Quiet,
+    SplitColumn,
+    TimeColumn,
+    complete_ranker,
+    pairs,
+)
 
 
 def rank(
@@ -29,25 +38,14 @@ def rank(
     ] = True,
     task: Annotated[str | None, typer.Option(help="What to predict; inferred from the target by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes all randomness; that of the fit.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first rows.")] = None,
-    precision: Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic.")] = "auto",
-    input: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="An input column; repeatable.", rich_help_panel=COLUMNS)
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Rows that belong together stay together.", rich_help_panel=COLUMNS)
-    ] = None,
-    time: Annotated[str | None, typer.Option(help="The test is the future.", rich_help_panel=COLUMNS)] = None,
-    split: Annotated[str | None, typer.Option(help="Holds train, valid, test.", rich_help_panel=COLUMNS)] = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=COLUMNS
-        ),
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress display.", rich_help_panel="Output")
-    ] = False,
+    limit: Limit = None,
+    precision: Precision = "auto",
+    input: InputColumns = None,
+    group: GroupColumn = None,
+    time: TimeColumn = None,
+    split: SplitColumn = None,
+    kind: Kinds = None,
+    quiet: Quiet = False,
 ) -> Answer:
     """Rank sources by how well their frozen features suit the target; nothing is trained."""
     kinds = pairs(kind, "--kind", "column=kind")
