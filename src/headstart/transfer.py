@@ -123,6 +123,7 @@ def fit(
     rejects = given.rejects
     dataset = given if target is None else given.assign(target=target)
     learned = infer_task(dataset, task)
+    dataset.weights()  # bad ones are refused now, not after the features
     with trusting(trust_remote_code):
         chosen = choose_source(dataset, source)
     rivals = auto.rivals(dataset.modality) if source == "auto" else []
@@ -150,7 +151,7 @@ def fit(
     if len(rivals) > 1 and any(each.role == "transfer" for each in transfers):
         found = auto.choose(
             parts.labelled(), learned, rivals, total=len(dataset), seconds=seconds, seed=seed, precision=precision,
-            also=lambda each: outputs_read(transfers, each, learned), report=report,
+            backend=backend, also=lambda each: outputs_read(transfers, each, learned), report=report,
         )  # fmt: skip
         chosen, ranked = found.source, found.to_json()
         notes += [f"Source: {found.reason}", *([SAME_ROWS] if ranked and parts.procedure != "holdout" else [])]
