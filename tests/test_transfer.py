@@ -117,7 +117,7 @@ class Again(Exception):
 
 def test_bad_weights_are_refused_before_the_work(home):
     data = {**sentiment(20), "w": [-1.0, *[1.0] * 19]}
-    with pytest.raises(HeadstartError, match='HS-DATA-020.*"w", row 1'):
+    with pytest.raises(HeadstartError, match=r'HS-DATA-020.*"w", row 1'):
         headstart.fit(data, target="label", roles={"w": "weight"}, input="text", out=home / "run")
     assert not (home / "run").exists() and not (home / ".run.work").exists()
 
