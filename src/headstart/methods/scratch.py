@@ -8,6 +8,7 @@ passes than a pretrained one, so two rates are tried for a few steps and the bet
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -69,6 +70,8 @@ class Scratch(GradientMethod):
         rows = Rows(problem.train, problem.task, source)
         optimiser = torch.optim.AdamW(network.parameters(), lr=rate, fused=True)
         bf16 = problem.options.get("precision", "auto") != "fp32" and bf16_is_native()
+        left = problem.seconds_left
+        until = math.inf if left is None else time.monotonic() + left / 4
         torch.manual_seed(problem.seed)
         order = batches(rows.costs, self.batch_size, problem.seed, 0)[: self.trial]
         for step, at in enumerate(order):
@@ -81,6 +84,8 @@ class Scratch(GradientMethod):
             nn.utils.clip_grad_norm_(network.parameters(), self.clip)
             optimiser.step()
             optimiser.zero_grad()
+            if time.monotonic() > until:  # two trials take no more than half of the time
+                break
         network.eval()
         judged = Rows(problem.valid if problem.valid is not None else problem.train, problem.task, source)
         chosen = np.random.default_rng(problem.seed).permutation(len(judged.costs))[:64]
