@@ -4,7 +4,8 @@
     python benchmarks/curve_cost.py --warm     # the same once more, features from the store
 
 Seconds are those of the record. "the probe's fit" is reading, features and the linear head, without any control;
-"with control" adds the baseline; scratch, whose time is a limit that was set, is not fitted here. The bar is 30 % of the probe's fit.
+"with control" adds the baseline; scratch, whose time is a limit that was set, is not fitted here. The bar is 30 % of
+the probe's fit.
 """
 
 from __future__ import annotations
