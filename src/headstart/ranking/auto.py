@@ -86,6 +86,7 @@ def choose(
     seconds: float | None,
     seed: int = 0,
     precision: str = "auto",
+    backend: str = "auto",
     also: Callable[[Any], Sequence[str]] | None = None,
     report: Report | None = None,
 ) -> Choice:
@@ -104,7 +105,7 @@ def choose(
     allowed = None if seconds is None else seconds / SHARE
     try:
         ranking = rank_sources(
-            train, task, here, total=total, rows=ROWS, seed=seed, precision=precision, concatenate=False,
+            train, task, here, total=total, rows=ROWS, seed=seed, precision=precision, backend=backend, concatenate=False,
             allowed=allowed, also=also, report=report,
         )  # fmt: skip
     except SourceError as error:

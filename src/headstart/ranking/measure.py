@@ -92,6 +92,7 @@ def sample_features(
     *,
     layers: bool = False,
     precision: str = "auto",
+    backend: str = "auto",
     also: Callable[[Extractor], Sequence[str]] | None = None,
     allowed: float | None = None,
     rows: int = 0,
@@ -105,7 +106,7 @@ def sample_features(
     """
     name = source.card.name
     extractor = Extractor(
-        source, precision=precision, cache=source.provider != "identity",
+        source, precision=precision, backend=backend, cache=source.provider != "identity",
         report=lambda stage, done, total: (report or _quiet)(f"{name}: {stage}", done, total),
     )  # fmt: skip
     wanted: list[str] = [task.needs]

@@ -49,6 +49,7 @@ def rank(
     limit: int | None = None,
     seed: int = 0,
     precision: str = "auto",
+    backend: str = "auto",
     concatenate: bool = True,
     report: Report | None = None,
 ) -> Ranking:
@@ -74,7 +75,7 @@ def rank(
     names = candidates(dataset, sources)
     return rank_sources(
         train, learned, names, total=len(dataset), ranker=ranker, layers=layers, rows=rows, seed=seed,
-        precision=precision, concatenate=concatenate, report=report,
+        precision=precision, backend=backend, concatenate=concatenate, report=report,
     )  # fmt: skip
 
 
@@ -120,6 +121,7 @@ def rank_sources(
     rows: int = ROWS,
     seed: int = 0,
     precision: str = "auto",
+    backend: str = "auto",
     concatenate: bool = True,
     allowed: float | None = None,
     also: Any = None,
@@ -144,8 +146,8 @@ def rank_sources(
         try:
             source = open_for(train, name)
             sampled = sample_features(
-                source, sample, outside, task, layers=layers, precision=precision, also=also, allowed=allowed,
-                rows=total, report=report,
+                source, sample, outside, task, layers=layers, precision=precision, backend=backend, also=also,
+                allowed=allowed, rows=total, report=report,
             )  # fmt: skip
         except HeadstartError as error:
             if error.code not in AWAY:
