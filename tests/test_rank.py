@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -412,6 +413,13 @@ def test_sources_too_slow_for_a_third_of_the_budget_are_left_out(shelf_of_two, h
     ].reason
     free = auto.choose(dataset, task, ["minilm", "other"], total=100, seconds=None, precision="fp32")
     assert free.source.card.name == "other"
+    monkeypatch.setattr(measure, "_rate", lambda *rest: 500.0)
+    hours = iter([0.0, 1.0, 30.0])
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "time", SimpleNamespace(monotonic=lambda: next(hours)))
+        spent = auto.choose(dataset, task, ["minilm", "other"], total=100, seconds=60.0, precision="fp32")
+    assert spent.source.card.name == "minilm" and spent.ranking is not None
+    assert spent.ranking.skipped == [Skipped("other", "The 20 s for ranking were spent.")]
     monkeypatch.setattr(measure, "_rate", lambda *rest: 1.0)
     late = auto.choose(dataset, task, ["minilm", "other"], total=100, seconds=60.0, precision="fp32")
     assert late.source.card.name == "minilm" and late.ranking is None and "in time" in late.reason

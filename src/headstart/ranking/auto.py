@@ -105,8 +105,8 @@ def choose(
     allowed = None if seconds is None else seconds / SHARE
     try:
         ranking = rank_sources(
-            train, task, here, total=total, rows=ROWS, seed=seed, precision=precision, backend=backend, concatenate=False,
-            allowed=allowed, also=also, report=report,
+            train, task, here, total=total, rows=ROWS, seed=seed, precision=precision, backend=backend,
+            concatenate=False, allowed=allowed, also=also, report=report,
         )  # fmt: skip
     except SourceError as error:
         if error.code not in AWAY:

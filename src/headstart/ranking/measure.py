@@ -28,11 +28,10 @@ AWAY = frozenset({"HS-SOURCE-003", "HS-ENV-001"})
 
 
 class TooSlow(Exception):
-    """A source would take longer than it may. seconds: what it would take."""
+    """A source would take longer than it may; says what it would take and what it may."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
+    def __init__(self, seconds: float, allowed: float) -> None:
+        super().__init__(f"It would take {seconds:.0f} s; {max(allowed, 0):.0f} s are allowed.")
 
 
 @dataclass
@@ -95,6 +94,7 @@ def sample_features(
     backend: str = "auto",
     also: Callable[[Extractor], Sequence[str]] | None = None,
     allowed: float | None = None,
+    left: float | None = None,
     rows: int = 0,
     report: Report | None = None,
 ) -> Sampled:
@@ -102,7 +102,8 @@ def sample_features(
 
     rest: rows outside the sample, on which the pass is timed where the sample is stored already. layers: every layer
     before the last too. also: other outputs to compute in the same pass, for later. allowed: seconds that the sample
-    and ``rows`` rows may take; raises `TooSlow` once the timing says that it takes longer.
+    and ``rows`` rows may take, of which the sample may take those ``left``; raises `TooSlow` once the timing says that
+    it takes longer.
     """
     name = source.card.name
     extractor = Extractor(
@@ -115,8 +116,9 @@ def sample_features(
     compute = list(dict.fromkeys([*wanted, *(also(extractor) if also is not None else [])]))
     inputs = sample.without("target")
     rate = _rate(extractor, inputs, rest.without("target") if rest is not None else None, compute)
-    if allowed is not None and rate is not None and (len(inputs) + rows) / rate > allowed:
-        raise TooSlow((len(inputs) + rows) / rate)
+    for limit, passed in ((allowed, len(inputs) + rows), (left, len(inputs))):
+        if limit is not None and rate is not None and passed / rate > limit:
+            raise TooSlow(passed / rate, limit)
     targets = task.encode(sample.targets())
     if task.needs == "tokens":
         words = extractor.tokens(inputs)

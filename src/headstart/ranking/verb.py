@@ -7,6 +7,7 @@ that a fit with the same seed would test on are left out.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,7 +130,8 @@ def rank_sources(
 ) -> Ranking:
     """`rank` on labelled rows of which none is a test row; total: rows that a full fit would pass.
 
-    allowed: seconds in which a source must get through the sample and all rows; slower ones are left out.
+    allowed: seconds in which a source must get through the sample and all rows, and for all samples together; what
+    does not fit is left out.
     """
     report = report or (lambda stage, done, total: None)
     main, others, notes = _rankers(ranker, task)
@@ -138,16 +140,21 @@ def rank_sources(
     chosen = _sample(train, task, rows, seed)
     rest = np.setdiff1d(np.arange(len(train)), chosen)
     sample, outside = train.select(chosen.tolist()), train.select(rest.tolist()) if len(rest) else None
+    begun = time.monotonic()
     scored: list[_Scored] = []
     skipped: list[Skipped] = []
     problems: list[HeadstartError] = []
     for name in names:
         called = name if isinstance(name, str) else name.card.name
+        left = None if allowed is None else allowed - (time.monotonic() - begun)
+        if left is not None and left <= 0:
+            skipped.append(Skipped(called, f"The {allowed:.0f} s for ranking were spent."))
+            continue
         try:
             source = open_for(train, name)
             sampled = sample_features(
                 source, sample, outside, task, layers=layers, precision=precision, backend=backend, also=also,
-                allowed=allowed, rows=total, report=report,
+                allowed=allowed, left=left, rows=total, report=report,
             )  # fmt: skip
         except HeadstartError as error:
             if error.code not in AWAY:
@@ -155,8 +162,7 @@ def rank_sources(
             skipped.append(Skipped(called, why(error), error.code))
             continue
         except TooSlow as slow:
-            reason = f"It would take {slow.seconds:.0f} s; {allowed or 0:.0f} s are allowed."
-            skipped.append(Skipped(called, reason))
+            skipped.append(Skipped(called, str(slow)))
             continue
         scored += _score(sampled, main, others, seed, report)
         notes += [note for note in sampled.notes if note not in notes]
