@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from headstart.nn import linear, solvers
-from headstart.nn.linear import assign_folds, choose, fit_linear, strata_of
+from headstart.nn.linear import assign_folds, balance, choose, fit_linear, strata_of
 from headstart.tasks.classification import Classification
 from headstart.tasks.multilabel import Multilabel
 from headstart.tasks.regression import Regression
@@ -153,3 +153,13 @@ def test_choice_weighs_score_then_loss():
     path = [(0.1, 0.5, 1.0), (1.0, 0.9, 0.4), (10.0, 0.9, 0.3), (100.0, 0.9, 0.6), (1000.0, 0.7, 2.0)]
     assert choose(path, 0.0) == 10.0
     assert choose([(0.1, 0.8, 0.5), (1.0, 0.81, 0.5), (10.0, 0.82, 0.9)], 0.05) == 0.1
+
+
+def test_balanced_blocks_do_not_drown_the_first():
+    rng = np.random.default_rng(0)
+    blocks = [rng.normal(size=(200, 3)), 1000 * rng.normal(size=(200, 5)), np.ones((200, 2))]
+    factors = balance(blocks)
+    assert factors.shape == (10,) and np.all(np.isfinite(factors))
+    spread = [float(np.var(block * part, axis=0).sum()) for block, part in zip(blocks, np.split(factors, [3, 8]))]
+    assert spread == pytest.approx([1.0, 0.25, 0.0], abs=1e-5)
+    assert np.array_equal(balance(blocks[:1]), np.ones(3))

@@ -23,6 +23,7 @@ from headstart.methods.base import Fitted
 from headstart.methods.baseline import BaselineFitted
 from headstart.methods.network import NetworkFitted
 from headstart.nn.featurizers import IMAGE_BLOCKS, ImageFeatures, TextFeatures, WordFeatures, owners
+from headstart.nn.linear import balance
 from headstart.types import Outputs
 
 Array: TypeAlias = np.ndarray
@@ -88,11 +89,17 @@ class View:
 
 
 class Frozen(Design):
-    """Features that depend on no training row: those of a source."""
+    """Features that depend on no training row: those of a source. widths: of the outputs that stand side by side."""
+
+    def __init__(self, X: Array, counts: Array | None = None, widths: Sequence[int] = ()) -> None:
+        super().__init__(X, counts)
+        self.ends = np.cumsum(widths)[:-1] if len(widths) else np.empty(0, int)
 
     def cut(self, train: Array) -> View:
-        """The rows as they are."""
-        return View(self, self.X[self.items(train)])
+        """The rows, their outputs balanced as the probe does it."""
+        X = self.X[self.items(train)]
+        factors = balance(np.split(X, self.ends, axis=1))
+        return View(self, X * factors, None, factors)
 
 
 class Words(Design):
@@ -159,7 +166,10 @@ def design_of(fitted: Fitted, pool: Sequence[Dataset]) -> Design | None:
         if fitted.outputs_used == ("tokens",):
             rows = [row for part in pool for row in fitted.extractor.tokens(part)]
             return Frozen(np.concatenate(rows), np.array([len(row) for row in rows]))
-        return Frozen(np.concatenate([fitted.extractor.matrix(part, fitted.outputs_used) for part in pool]))
+        blocks = [
+            np.concatenate([fitted.extractor.matrix(part, [output]) for part in pool]) for output in fitted.outputs_used
+        ]
+        return Frozen(np.concatenate(blocks, axis=1), None, [block.shape[1] for block in blocks])
     if not isinstance(fitted, BaselineFitted) or fitted.trees is not None:
         return None
     features = fitted.features

@@ -88,8 +88,10 @@ def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: 
 
 def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float) -> Evaluation:
     task, seconds = problem.task, 0.0
-    entries = _fit_all(problem, methods, effort)
     labelled = parts.labelled()
+    if len(methods) == 1 and not methods[0].gradients:  # nothing to choose: the validation rows are labels like others
+        problem = problem.replace(train=labelled, valid=None)
+    entries = _fit_all(problem, methods, effort)
     for entry in entries:
         if not entry.method.gradients and problem.valid is not None and not _late(problem):  # cheap on all labels
             entry.fitted, again = _timed(partial(entry.fitted.method.fit, problem.replace(train=labelled, valid=None)))
@@ -119,6 +121,8 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
     shipped = _best(entries, None)
     assert shipped is not None
     because, by = f"best {task.metric.replace('_', ' ')} on validation", "validation"
+    if len(entries) == 1:
+        because = "the only candidate"
     if verdict and control and shipped.method.role == "transfer" and verdict.label == "negative":
         shipped, because, by = control, "the test verdict is negative; the test rows took part in this choice", "test"
     return Evaluation(

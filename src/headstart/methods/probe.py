@@ -18,7 +18,7 @@ from torch import nn
 from headstart.errors import MethodError
 from headstart.methods.base import Method, Problem, hyper
 from headstart.methods.network import NetworkFitted, layer_rows
-from headstart.nn.linear import LinearFit, fit_linear
+from headstart.nn.linear import LinearFit, balance, fit_linear
 from headstart.runtime import Extractor
 from headstart.tasks.base import Task
 
@@ -96,8 +96,10 @@ class Probe(Method):
                 problem.task, X, y, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds,
                 owner=owner, weights=weights,
             )  # fmt: skip
-        X = extractor.matrix(problem.train, outputs)
-        return fit_linear(
-            problem.task, X, targets, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds,
-            weights=weights,
+        blocks = [extractor.matrix(problem.train, [output]) for output in outputs]
+        factors = balance(blocks)
+        fit = fit_linear(
+            problem.task, np.concatenate(blocks, axis=1) * factors, targets, groups=groups, seed=problem.seed,
+            strengths=strengths, folds=self.folds, weights=weights,
         )  # fmt: skip
+        return replace(fit, weight=fit.weight * factors)
