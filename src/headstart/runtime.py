@@ -32,6 +32,7 @@ from headstart.types import Batch, Sample, cache_home
 
 WINDOW = 4096  # rows ordered by length together
 FLUSH = 1.0  # seconds after which finished rows are stored, so that a kill loses no more
+MIXED = 16  # rows of all lengths on which a backend must agree with fp32
 VERSION = 2  # of what a stored feature means; raise it when preprocessing or pooling changes
 
 Batches: TypeAlias = list[tuple[np.ndarray, Callable[[], Batch]]]
@@ -175,13 +176,13 @@ class Extractor:
 
     @contextmanager
     def _results(self, runner: Runner, batches: Batches) -> Iterator[Iterator[dict[str, Rows]]]:
-        """The outputs of the batches in their order. With several streams each makes its own batches; with one the
-        next batches are made while it computes."""
+        """The outputs of the batches in their order. With several streams each makes its own batches, one more thread
+        than streams so that none of them waits; with one the next batches are made while it computes."""
         if runner.streams == 1:
             ahead = 2 if self.device.type == "cpu" else max(2, min(8, os.cpu_count() or 2))
             yield (self._passed(runner, batch) for batch in prefetch(lambda item: item[1](), batches, ahead))
             return
-        pool = ThreadPoolExecutor(runner.streams, initializer=runner.enter)
+        pool = ThreadPoolExecutor(runner.streams + 1, initializer=runner.enter)
         try:
             yield pool.map(lambda item: self._passed(runner, item[1]()), batches)
         finally:
@@ -224,7 +225,7 @@ class Extractor:
             return [make() for _, make in self.source.batches(some(2 * search.cores * size), size)]
 
         try:
-            self.trial, runner = search.choose(rows, lambda: self.source.preprocess(some(32)), batches)
+            self.trial, runner = search.choose(rows, lambda: self.source.preprocess(some(MIXED)), batches)
         except RuntimeError as error:
             raise MethodError("HS-METHOD-003", f"{error}.", "Use --backend auto.") from error
         finally:

@@ -77,15 +77,17 @@ class Backend(ABC):
     """One way to run frozen networks.
 
     requires: packages it needs. extra: the extra of this project that installs them. setup: seconds it takes to open a
-    source, and gain: how many times faster than plain torch in bf16 it may be hoped to be; from these two the search
-    estimates whether trying it can pay (docs/features.md has where the figures come from).
+    source; with `gain` the search estimates from it whether trying the backend can pay.
     """
 
     name: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     setup: ClassVar[float] = 0.0
-    gain: ClassVar[float] = 1.0
+
+    def gain(self, source: Source, native: bool) -> float:
+        """How many times faster than the best of plain torch it is hoped to be. native: bf16 is, so torch uses it."""
+        return 1.0
 
     @abstractmethod
     def variants(self, source: Source, device: torch.device, precisions: Sequence[str], cores: int) -> list[Variant]:
@@ -97,6 +99,11 @@ class Backend(ABC):
 
         Raises RuntimeError, NotImplementedError, TypeError or ValueError where the network cannot be run this way.
         """
+
+
+def is_convolutional(source: Source) -> bool:
+    """Whether the network convolves images."""
+    return any(isinstance(module, torch.nn.Conv2d) for module in source.network.modules())
 
 
 def rows(features: Features, outputs: Sequence[str]) -> dict[str, Rows]:

@@ -1,8 +1,8 @@
 """Which backend runs a source on this machine: measured on real batches, proved against fp32, remembered.
 
 A variant costs ``setup + rows x seconds a row``. What was measured before is known by both; for what was not, the
-set-up is the backend's own figure and the speed a hope (`Backend.gain` over plain torch). The variant that promises the
-least for the rows at hand runs; where an untried one promises the least it is tried first, so a search happens only
+set-up is the backend's own figure and the speed a hope (`Backend.gain`, from measurements). The variant that promises
+the least for the rows at hand runs; where an untried one promises the least it is tried first, so a search happens only
 where it can pay for itself. Whatever runs has shown a mean cosine to the fp32 features of at least 0.999 for every
 output, on rows of mixed length.
 """
@@ -34,7 +34,8 @@ PARITY = 0.999
 FEW = 64  # rows for which nothing is searched: plain torch in fp32 is done before a search would be
 SIZES = (8, 16, 32, 64)  # rows a batch on a CPU
 GPU_SIZES = (32, 64, 128, 256, 512, 1024)
-LONG = 20.0  # seconds of work from which the size of the batches is measured too
+WORTH = 60.0  # seconds of work from which a second way of sharing the cores is tried in torch
+LONG = 60.0  # seconds of work from which the size of the batches is measured too
 
 
 @dataclass
@@ -169,7 +170,7 @@ class Search:
                 raise missing_package(missing[0], found.extra)
             return [found()]
         every = [catalog.find("backends", name) for name in catalog.names("backends")]
-        every.sort(key=lambda found: (found.name != "torch", found.setup / found.gain))
+        every.sort(key=lambda found: (found.name != "torch", found.setup))
         return [found() for found in every if not absent(found)]
 
     def _promises(self, backend: Backend, variant: Variant, rows: int) -> bool:
@@ -183,8 +184,9 @@ class Search:
         best = min(trial.cost(rows) for trial in allowed)
         plain = [trial.seconds for trial in allowed if trial.variant.backend == "torch"]
         if backend.name == "torch" or not plain:
-            return best > 1.0
-        return backend.setup + rows * min(plain) / backend.gain < best
+            return best > WORTH
+        gain = backend.gain(self.source, "bf16" in self.precisions)
+        return backend.setup + rows * min(plain) / gain < best
 
     def _matches(self, variant: Variant) -> bool:
         return variant.precision in self.precisions and self.backend in ("auto", variant.backend)
@@ -221,10 +223,10 @@ def drive(runner: Runner, batches: Sequence[Batch]) -> list[dict[str, Rows]]:
 
 
 def seconds_per_row(runner: Runner, batches: Sequence[Batch]) -> float:
-    """The better of two timings over the batches (one where it is slow)."""
+    """The better of two timings over the batches (one where it is not short)."""
     rows = sum(len(batch) for batch in batches)
     times: list[float] = []
-    while len(times) < 2 and sum(times) < 0.5:
+    while len(times) < 2 and sum(times) < 0.3:
         started = time.perf_counter()
         drive(runner, batches)
         if torch.cuda.is_available():

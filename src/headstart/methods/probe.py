@@ -18,7 +18,7 @@ from torch import nn
 from headstart.errors import MethodError
 from headstart.methods.base import Method, Problem, hyper
 from headstart.methods.network import NetworkFitted, layer_rows
-from headstart.nn.linear import LinearFit, balance, fit_linear
+from headstart.nn.linear import STRENGTHS, LinearFit, balance, fit_linear
 from headstart.runtime import Extractor
 from headstart.tasks.base import Task
 
@@ -43,7 +43,7 @@ class Probe(Method):
         best: tuple[float, tuple[str, ...], LinearFit] | None = None
         problem.extractor.ensure(problem.train, self.outputs_read(problem.extractor, problem.task))
         for outputs in choices:
-            fit = self._linear(problem, outputs, targets)
+            fit = self._linear(problem, outputs, targets, None if best is None else best[2].strength)
             if best is None or fit.cv_score > best[0] + 1e-3:  # a wider head must earn its width
                 best = (fit.cv_score, outputs, fit)
         assert best is not None
@@ -82,10 +82,13 @@ class Probe(Method):
                 raise MethodError("HS-METHOD-002", f'probe: there is no layer "{name}".', f"Known: {', '.join(known)}")
         return [tuple(names)]
 
-    def _linear(self, problem: Problem, outputs: tuple[str, ...], targets: Any) -> LinearFit:
+    def _linear(self, problem: Problem, outputs: tuple[str, ...], targets: Any, near: float | None = None) -> LinearFit:
+        """near: the strength that fewer layers settled on; balanced as they are, more of them want one beside it."""
         extractor = problem.extractor
         assert extractor is not None
         strengths = None if self.strength == 0 else [self.strength]
+        if strengths is None and near is not None:
+            strengths = [value for value in STRENGTHS if near / 4 < value < near * 4]
         groups, weights = problem.train.groups(), problem.train.weights()
         if outputs == ("tokens",):
             rows = extractor.tokens(problem.train)

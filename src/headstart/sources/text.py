@@ -20,6 +20,7 @@ from headstart.sources.base import by_cost
 from headstart.types import Batch, Json, Sample
 
 TOKENIZER = "tokenizer.json"
+STEP = 8  # tokens to which the length of a frozen batch is rounded up: backends prepare every new shape anew
 
 
 class Tokens(NamedTuple):
@@ -71,13 +72,16 @@ class TextReader:
         ]
         return [Tokens(*row) for row in zip(ids, kinds, starts)]
 
-    def collate(self, rows: Sequence[Tokens]) -> Batch:
-        """Tokens of samples of one kind as a padded batch."""
+    def collate(self, rows: Sequence[Tokens], length: int = 0) -> Batch:
+        """Tokens of samples of one kind as a batch, padded to the longest or to ``length``."""
         ids = [row.ids for row in rows]
-        inputs = {"input_ids": _padded(ids, self.pad), "attention_mask": _padded([np.ones_like(row) for row in ids], 0)}
+        inputs = {
+            "input_ids": _padded(ids, self.pad, length),
+            "attention_mask": _padded([np.ones_like(row) for row in ids], 0, length),
+        }
         if any(row.kinds is not None for row in rows):
             kinds = [np.zeros_like(row.ids) if row.kinds is None else row.kinds for row in rows]
-            inputs["token_type_ids"] = _padded(kinds, 0)
+            inputs["token_type_ids"] = _padded(kinds, 0, length)
         if rows and rows[0].starts is not None:
             inputs["word_index"] = _padded([row.starts for row in rows if row.starts is not None], -1)
         return Batch(inputs)
@@ -85,9 +89,11 @@ class TextReader:
     def batches(self, samples: Sequence[Sample], size: int) -> list[tuple[np.ndarray, Callable[[], Batch]]]:
         """See `Source.batches`; tokenised once, and ordered by the tokens themselves."""
         tokens = self.encode(samples)
+        lengths = np.array([len(row.ids) for row in tokens])
+        lengths = np.minimum(-(-lengths // STEP) * STEP, max(self.max_length, int(lengths.max(initial=1))))
         return [
-            (rows, partial(self.collate, [tokens[i] for i in rows]))
-            for rows in by_cost(np.array([len(row.ids) for row in tokens]), size)
+            (rows, partial(self.collate, [tokens[i] for i in rows], int(lengths[rows[0]])))
+            for rows in by_cost(lengths, size)
         ]
 
     def settings(self) -> Json:
@@ -144,9 +150,10 @@ def _integers(values: Sequence[int]) -> np.ndarray:
     return np.asarray(values, dtype=np.int32)
 
 
-def _padded(rows: Sequence[np.ndarray], fill: int) -> torch.Tensor:
-    """Rows of different length as one int64 tensor [B, longest], at least one column wide."""
-    out = np.full((len(rows), max((len(row) for row in rows), default=0) or 1), fill, dtype=np.int64)
+def _padded(rows: Sequence[np.ndarray], fill: int, length: int = 0) -> torch.Tensor:
+    """Rows of different length as one int64 tensor [B, longest or ``length``], at least one column wide."""
+    longest = max((len(row) for row in rows), default=0)
+    out = np.full((len(rows), max(longest, length, 1)), fill, dtype=np.int64)
     for line, row in zip(out, rows):
         line[: len(row)] = row
     return torch.from_numpy(out)
