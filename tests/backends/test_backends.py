@@ -133,7 +133,7 @@ def test_long_jobs_try_what_is_installed_and_short_ones_do_not(bert):
     short, _ = searched(bert, 100)
     assert {trial.variant.backend for trial in short.trials.values()} == {"torch"}
     long, best = searched(bert, 100_000_000)
-    assert {trial.variant.backend for trial in long.trials.values()} >= {"torch", "openvino", "onnxruntime"}
+    assert {trial.variant.backend for trial in long.trials.values()} >= {"torch", "openvino"}
     assert best.cost(100_000_000) == min(t.cost(100_000_000) for t in long.trials.values() if not t.refused)
 
 
