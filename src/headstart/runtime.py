@@ -32,7 +32,6 @@ from headstart.types import Batch, Sample, cache_home
 
 WINDOW = 4096  # rows ordered by length together
 FLUSH = 1.0  # seconds after which finished rows are stored, so that a kill loses no more
-MIXED = 16  # rows of all lengths on which a backend must agree with fp32
 VERSION = 2  # of what a stored feature means; raise it when preprocessing or pooling changes
 
 Batches: TypeAlias = list[tuple[np.ndarray, Callable[[], Batch]]]
@@ -225,7 +224,7 @@ class Extractor:
             return [make() for _, make in self.source.batches(some(2 * search.cores * size), size)]
 
         try:
-            self.trial, runner = search.choose(rows, lambda: self.source.preprocess(some(MIXED)), batches)
+            self.trial, runner = search.choose(rows, lambda count: self.source.preprocess(some(count)), batches)
         except RuntimeError as error:
             raise MethodError("HS-METHOD-003", f"{error}.", "Use --backend auto.") from error
         finally:

@@ -120,7 +120,9 @@ def searched(source, rows: int, **given) -> tuple[Search, Trial]:
     fields = {"precision": "auto", "backend": "auto", "native": True, "memo": None, **given}
     search = Search(source, CPU, ["pooled"], **fields)
     samples = lines(40)
-    trial, _ = search.choose(rows, lambda: source.preprocess(samples), lambda size: [source.preprocess(samples[:size])])
+    trial, _ = search.choose(
+        rows, lambda count: source.preprocess(samples[:count]), lambda size: [source.preprocess(samples[:size])]
+    )
     return search, trial
 
 
@@ -193,7 +195,9 @@ def test_what_does_not_run_here_is_left_out_in_words(bert, monkeypatch):
 
 def test_a_backend_that_cannot_run_the_source_says_why(bert, monkeypatch):
     monkeypatch.setattr(eager, "freeze", coarse(eager.freeze, float("nan")))
-    monkeypatch.setattr(searching.Search, "_fp32", lambda self, mixed: {"pooled": [np.ones(32)] * len(mixed)})
+    monkeypatch.setattr(
+        searching.Search, "_fp32", lambda self, count, mixed: (mixed(count), {"pooled": [np.ones(32)] * count})
+    )
     with pytest.raises(MethodError, match=r"HS-METHOD-003.*openvino cannot run.*Use --backend auto"):
         broken = replace_backend(monkeypatch)
         Extractor(bert, cache=False, backend=broken).matrix(texts(100))
@@ -215,10 +219,25 @@ def test_unknown_and_missing_backends(bert, monkeypatch):
 
 def test_parity_reads_rows_words_zeros_and_nan():
     a = {"pooled": [np.array([1.0, 0.0]), np.zeros(2)], "tokens": [np.ones((3, 2)), np.ones((1, 2))]}
-    assert parity(a, a) == pytest.approx((1.0, 1.0))
+    assert parity(a, a) == pytest.approx((1.0, 1.0, 0.0))
     turned = {**a, "pooled": [np.array([0.0, 1.0]), np.zeros(2)]}
-    assert parity(a, turned) == pytest.approx((0.5, 0.0))
+    assert parity(a, turned) == pytest.approx((0.5, 0.0, 0.5 / 2**0.5))
     assert not parity(a, {**a, "pooled": [np.array([np.nan, 0.0]), np.zeros(2)]})[0] >= 0.999
+
+
+def test_a_mean_near_the_bar_is_read_on_more_rows(bert, monkeypatch):
+    """The first rows leave it open; the many decide."""
+    asked = []
+
+    def near(truth, got):
+        count = len(truth["pooled"])
+        asked.append(count)
+        return (0.9985, 0.99, 0.001) if count < 30 else (0.9995, 0.99, 0.0001)
+
+    monkeypatch.setattr(searching, "parity", near)
+    search, trial = searched(bert, 500, backend="torch", precision="bf16")
+    assert trial.variant.precision == "bf16" and trial.mean == 0.9995 and not search.notes
+    assert asked[0] < 30 < asked[1]
 
 
 def test_a_batch_that_does_not_fit_is_halved(bert, monkeypatch):

@@ -31,6 +31,7 @@ from headstart.sources.base import Source
 from headstart.types import Batch, Json
 
 PARITY = 0.999
+FIRST, MORE = 16, 48  # rows on which it must hold; more are asked where the mean is within two errors of PARITY
 FEW = 64  # rows for which nothing is searched: plain torch in fp32 is done before a search would be
 SIZES = (8, 16, 32, 64)  # rows a batch on a CPU
 GPU_SIZES = (32, 64, 128, 256, 512, 1024)
@@ -76,14 +77,15 @@ class Search:
         self.few = 0 if precision == "bf16" or backend not in ("auto", "torch") else FEW
         self.trials: dict[str, Trial] = {}
         self.notes: list[str] = []
-        self._truth: dict[str, Rows] | None = None
+        self._truth: dict[int, tuple[Batch, dict[str, Rows]]] = {}
         if memo is not None:
             self._recall(memo)
 
     def choose(
-        self, rows: int, mixed: Callable[[], Batch], sample: Callable[[int], list[Batch]]
+        self, rows: int, mixed: Callable[[int], Batch], sample: Callable[[int], list[Batch]]
     ) -> tuple[Trial, Runner]:
-        """The variant for this many rows, open. mixed: a batch of rows of all lengths; sample: batches of ``n`` rows.
+        """The variant for this many rows, open. mixed: a batch of ``n`` rows of all lengths; sample: batches
+        of ``n`` rows.
 
         Raises RuntimeError where the backend that was asked for cannot run the source.
         """
@@ -98,7 +100,7 @@ class Search:
                 if str(variant) in self.trials or not self._promises(backend, variant, rows):
                     continue
                 batches = batches or sample(16 if self.device.type == "cpu" else 64)
-                trial, runner = self._try(variant, mixed(), batches)
+                trial, runner = self._try(variant, mixed, batches)
                 self.trials[str(variant)] = trial
                 if runner is not None:
                     ready[str(variant)] = runner
@@ -118,16 +120,20 @@ class Search:
 
     # --- one trial ---------------------------------------------------------------------------------------------
 
-    def _try(self, variant: Variant, mixed: Batch, batches: list[Batch]) -> tuple[Trial, Runner | None]:
+    def _try(
+        self, variant: Variant, mixed: Callable[[int], Batch], batches: list[Batch]
+    ) -> tuple[Trial, Runner | None]:
         trial = Trial(variant)
-        started = time.perf_counter()
         try:
-            truth = self._fp32(mixed)
+            self._fp32(FIRST, mixed)
             started = time.perf_counter()
             runner = open_variant(self.source, self.device, variant, self.outputs)
-            got = drive(runner, [mixed])[0]  # compiles, where the backend does
-            trial.setup = time.perf_counter() - started
-            trial.mean, trial.worst = parity(truth, got)
+            for count in (FIRST, MORE):  # more rows where the first leave it open
+                batch, truth = self._fp32(count, mixed)
+                trial.mean, trial.worst, error = parity(truth, drive(runner, [batch])[0])  # compiles as well
+                trial.setup = trial.setup or time.perf_counter() - started
+                if abs(trial.mean - PARITY) > 2 * error:
+                    break
             if not trial.mean >= PARITY:
                 trial.refused = f"mean cosine to fp32 is {trial.mean:.4f}, below {PARITY}"
             else:
@@ -137,14 +143,16 @@ class Search:
         if trial.refused:
             self.notes.append(f"{variant} refused: {trial.refused}.")
             return trial, None
-        trial.setup = max(0.0, trial.setup - len(mixed) * trial.seconds)
+        trial.setup = max(0.0, trial.setup - FIRST * trial.seconds)
         return trial, runner
 
-    def _fp32(self, mixed: Batch) -> dict[str, Rows]:
-        if self._truth is None:
+    def _fp32(self, count: int, mixed: Callable[[int], Batch]) -> tuple[Batch, dict[str, Rows]]:
+        """A batch of ``count`` rows, and what plain torch makes of it in fp32."""
+        if count not in self._truth:
             plain = open_variant(self.source, self.device, Variant("torch", "fp32"), self.outputs)
-            self._truth = drive(plain, [mixed])[0]
-        return self._truth
+            batch = mixed(count)
+            self._truth[count] = batch, drive(plain, [batch])[0]
+        return self._truth[count]
 
     def _measure_size(self, trial: Trial, runner: Runner, sample: Callable[[int], list[Batch]]) -> None:
         best = float("inf")
@@ -235,18 +243,26 @@ def seconds_per_row(runner: Runner, batches: Sequence[Batch]) -> float:
     return min(times) / max(rows, 1)
 
 
-def parity(truth: dict[str, Rows], got: dict[str, Rows]) -> tuple[float, float]:
-    """Of the cosines between rows: the mean (of the worst output), and the worst of all; NaN where a value is."""
-    means, worst = [], 1.0
+def parity(truth: dict[str, Rows], got: dict[str, Rows]) -> tuple[float, float, float]:
+    """Of the cosines between rows: the mean (of the worst output), the worst of all, and the standard error of that
+    mean; NaN where a value is."""
+    means, errors, worst = [], [], 1.0
     for output, rows in truth.items():
-        a, b = (np.atleast_2d(np.concatenate([np.atleast_2d(row) for row in part])).astype(np.float64)
-                for part in (rows, got[output]))  # fmt: skip
-        norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        both = (np.linalg.norm(a, axis=1) == 0) & (np.linalg.norm(b, axis=1) == 0)
-        cosines = np.where(both, 1.0, (a * b).sum(axis=1) / np.where(norms > 0, norms, 1.0))
+        a, b = (_stacked(part) for part in (rows, got[output]))
+        lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+        norms = lengths[0] * lengths[1]
+        cosines = (a * b).sum(axis=1) / np.where(norms > 0, norms, 1.0)
+        cosines[(lengths[0] == 0) & (lengths[1] == 0)] = 1.0
         means.append(float(cosines.mean()))
+        errors.append(float(cosines.std() / np.sqrt(len(cosines))))
         worst = min(worst, float(cosines.min()))
-    return float(np.min(means)), worst
+    least = int(np.argmin(means))
+    return means[least], worst, errors[least]
+
+
+def _stacked(rows: Rows) -> np.ndarray:
+    """Rows [D], or words [T_i,D] of rows, as one float64 array [n,D]."""
+    return np.concatenate([np.atleast_2d(row) for row in rows]).astype(np.float64)
 
 
 def absent(backend: type[Backend]) -> list[str]:
