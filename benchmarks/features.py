@@ -88,7 +88,7 @@ def bare(extractor: Any, dataset: Any, count: int) -> float:
 
     from headstart.backends.search import drive
 
-    trial, runner = extractor._runners[("pooled",)]
+    _, trial, runner, _ = extractor._chosen[("pooled",)]
     samples = dataset.samples(np.random.default_rng(0).permutation(len(dataset))[:count].tolist())
     batches = [make() for _, make in extractor.source.batches(samples, extractor.batch_size or trial.size)]
     times = []

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -56,6 +56,15 @@ def bf16_is_native() -> bool:
     return "amx_bf16" in text or "avx512_bf16" in text or (platform.machine() == "aarch64" and " bf16" in text)
 
 
+class Chosen(NamedTuple):
+    """What runs a set of outputs, and for how many rows it was chosen."""
+
+    search: Search
+    trial: Trial
+    runner: Runner
+    rows: int
+
+
 class Extractor:
     """Features of a dataset through one frozen source, computed once and kept on disk.
 
@@ -87,7 +96,7 @@ class Extractor:
         self.seconds = 0.0
         self.device = device()
         self.trial: Trial | None = None
-        self._runners: dict[tuple[str, ...], tuple[Trial, Runner]] = {}
+        self._chosen: dict[tuple[str, ...], Chosen] = {}
         self._temporary: Any = None
         self._folder: Path = self._place(cache)
         self._stores: dict[str, Store] = {}
@@ -209,27 +218,33 @@ class Extractor:
         return {output: first[output] + second[output] for output in first}
 
     def _prepared(self, samples: list[Sample], outputs: tuple[str, ...], rows: int) -> tuple[Trial, Runner]:
-        if outputs in self._runners:
-            return self._runners[outputs]
+        """What runs the next ``rows`` rows; chosen anew where they are many more than it was chosen for."""
+        chosen = self._chosen.get(outputs)
+        if chosen is None or rows > 4 * chosen.rows:
+            search = self._search(outputs) if chosen is None else chosen.search
+
+            def some(count: int) -> list[Sample]:
+                return [samples[i] for i in np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int)]
+
+            def batches(size: int) -> list[Batch]:
+                return [make() for _, make in self.source.batches(some(2 * search.cores * size), size)]
+
+            try:
+                trial, runner = search.choose(rows, lambda count: self.source.preprocess(some(count)), batches)
+            except RuntimeError as error:
+                raise MethodError("HS-METHOD-003", f"{error}.", "Use --backend auto.") from error
+            finally:
+                self.notes += [note for note in search.notes if note not in self.notes]
+            chosen = self._chosen[outputs] = Chosen(search, trial, runner, rows)
+            self.trial = trial
+        return chosen.trial, chosen.runner
+
+    def _search(self, outputs: tuple[str, ...]) -> Search:
         memo = cache_home() / "runtime" / f"{key({**self._facts(), 'outputs': sorted(outputs), **versions()})}.json"
-        search = Search(
+        return Search(
             self.source, self.device, outputs, self.precision, self.backend, bf16_is_native(),
             memo if self._temporary is None else None,
         )  # fmt: skip
-
-        def some(count: int) -> list[Sample]:
-            return [samples[i] for i in np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int)]
-
-        def batches(size: int) -> list[Batch]:
-            return [make() for _, make in self.source.batches(some(2 * search.cores * size), size)]
-
-        try:
-            self.trial, runner = search.choose(rows, lambda count: self.source.preprocess(some(count)), batches)
-        except RuntimeError as error:
-            raise MethodError("HS-METHOD-003", f"{error}.", "Use --backend auto.") from error
-        finally:
-            self.notes += search.notes
-        return self._runners.setdefault(outputs, (self.trial, runner))
 
     @property
     def description(self) -> str:

@@ -240,6 +240,14 @@ def test_a_mean_near_the_bar_is_read_on_more_rows(bert, monkeypatch):
     assert asked[0] < 30 < asked[1]
 
 
+def test_a_long_job_after_a_short_one_is_searched_for(bert):
+    extractor = Extractor(bert, cache=False)
+    extractor.matrix(texts(200).select(range(10)))
+    assert extractor.trial is not None and extractor.trial.variant == Variant("torch", "fp32")
+    extractor.matrix(texts(200))
+    assert extractor.trial.setup > 0, "measured"
+
+
 def test_a_batch_that_does_not_fit_is_halved(bert, monkeypatch):
     extractor = Extractor(bert, cache=False, precision="fp32", backend="torch")
     whole = Extractor(bert, cache=False, precision="fp32").matrix(texts(50))

@@ -77,6 +77,7 @@ class Search:
         self.few = 0 if precision == "bf16" or backend not in ("auto", "torch") else FEW
         self.trials: dict[str, Trial] = {}
         self.notes: list[str] = []
+        self._opened: dict[str, Runner] = {}
         self._truth: dict[int, tuple[Batch, dict[str, Rows]]] = {}
         if memo is not None:
             self._recall(memo)
@@ -113,7 +114,9 @@ class Search:
         best = min(allowed, key=lambda trial: trial.cost(rows))
         if len(self.trials) > known:
             self._remember()
-        runner = ready.get(str(best.variant)) or open_variant(self.source, self.device, best.variant, self.outputs)
+        runner = ready.get(str(best.variant)) or self._opened.get(str(best.variant))
+        runner = runner or open_variant(self.source, self.device, best.variant, self.outputs)
+        self._opened = {str(best.variant): runner}
         if not best.sized and best.cost(rows) > LONG:
             self._measure_size(best, runner, sample)
         return best, runner

@@ -184,7 +184,7 @@ def _rankers(name: str, task: Task) -> tuple[Ranker, list[Ranker], list[str]]:
     if main.needs != "features":
         raise MethodError(
             "HS-METHOD-003",
-            f"{main.name} reads the classes that a source's own classifier gives, and sources come without one.",
+            f"{main.name} reads class probabilities of a source, and ranking reads features alone.",
             f"Use --ranker {DEFAULT}.",
         )
     if kind not in main.reads:
