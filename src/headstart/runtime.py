@@ -110,7 +110,12 @@ class Extractor:
 
     def matrix(self, dataset: Dataset, outputs: Sequence[str] = ("pooled",)) -> np.ndarray:
         """The named outputs of every row side by side, [N, sum of D]; ``pooled`` or names of layers."""
-        return self.stored(self.ensure(dataset, outputs), outputs)
+        return np.concatenate(self.blocks(dataset, outputs), axis=1)
+
+    def blocks(self, dataset: Dataset, outputs: Sequence[str]) -> list[np.ndarray]:
+        """The named outputs of every row, each a matrix [N,D] of its own."""
+        digests = self.ensure(dataset, outputs)
+        return [self._store(output).rows(digests) for output in outputs]
 
     def stored(self, digests: np.ndarray, outputs: Sequence[str] = ("pooled",)) -> np.ndarray:
         """The same for rows that `ensure` has stored, by some of the digests that it returned, [N, sum of D]."""

@@ -166,9 +166,8 @@ def design_of(fitted: Fitted, pool: Sequence[Dataset]) -> Design | None:
         if fitted.outputs_used == ("tokens",):
             rows = [row for part in pool for row in fitted.extractor.tokens(part)]
             return Frozen(np.concatenate(rows), np.array([len(row) for row in rows]))
-        blocks = [
-            np.concatenate([fitted.extractor.matrix(part, [output]) for part in pool]) for output in fitted.outputs_used
-        ]
+        parts = [fitted.extractor.blocks(part, fitted.outputs_used) for part in pool]
+        blocks = [np.concatenate(block) for block in zip(*parts)]
         return Frozen(np.concatenate(blocks, axis=1), None, [block.shape[1] for block in blocks])
     if not isinstance(fitted, BaselineFitted) or fitted.trees is not None:
         return None

@@ -99,7 +99,7 @@ class Probe(Method):
                 problem.task, X, y, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds,
                 owner=owner, weights=weights,
             )  # fmt: skip
-        blocks = [extractor.matrix(problem.train, [output]) for output in outputs]
+        blocks = extractor.blocks(problem.train, outputs)
         factors = balance(blocks)
         fit = fit_linear(
             problem.task, np.concatenate(blocks, axis=1) * factors, targets, groups=groups, seed=problem.seed,
