@@ -10,13 +10,15 @@ import pytest
 import torch
 
 import headstart
-from headstart import catalog, transfer
+from headstart import catalog, plan, transfer
+from headstart.datasets.read import read
 from headstart.errors import HeadstartError, UsageError
 from headstart.evidence import splits
 from headstart.evidence.learners import LinearLearner
 from headstart.methods.base import Method
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
+from headstart.tasks.base import infer_task
 from tests.conformance.examples import WORDS, tiny_bert
 
 COMMON = {"effort": "quick", "precision": "fp32"}
@@ -284,19 +286,19 @@ def test_token_labels(bert, home):
     ("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1.5m", 90), (45, 45), (" 30 ", 30), (0.5, 0.5)]
 )
 def test_budgets(text, seconds):
-    assert transfer.budget_seconds(text, "quick") == seconds
+    assert plan.budget_seconds(text, "quick") == seconds
 
 
 @pytest.mark.parametrize("text", ["ten minutes", "-5", "0", "10d", "", "m", "1e9", "nan", "inf"])
 def test_a_budget_that_is_none(text):
     with pytest.raises(UsageError, match=r"HS-USAGE-001.*Expected seconds"):
-        transfer.budget_seconds(text, "quick")
+        plan.budget_seconds(text, "quick")
 
 
 def test_efforts():
-    assert transfer.budget_seconds(None, "quick") == 120 and transfer.budget_seconds(None, "thorough") is None
+    assert plan.budget_seconds(None, "quick") == 120 and plan.budget_seconds(None, "thorough") is None
     with pytest.raises(UsageError, match=r"HS-USAGE-001.*quick, balanced, thorough"):
-        transfer.budget_seconds("10m", "heroic")
+        plan.budget_seconds("10m", "heroic")
 
 
 @pytest.mark.parametrize(
@@ -327,8 +329,9 @@ def test_table_methods_that_need_a_source_are_refused(home):
 
 def test_the_plan_grows_with_effort_and_rows(bert):
     def named(effort: str, rows: int) -> list[str]:
-        methods: list[Method] = transfer.plan(bert, "auto", effort, {}, rows, explicit=False)
+        dataset = read(sentiment(rows), target="label")
+        methods: list[Method] = plan.transfers(dataset, infer_task(dataset), bert, "auto", effort, {})
         return [method.name for method in methods]
 
-    assert named("quick", 10**6) == named("balanced", 100) == ["probe"]
-    assert named("balanced", transfer.SMALL) == named("thorough", 100) == ["probe", "finetune"]
+    assert named("quick", plan.SMALL) == named("balanced", 100) == ["probe"]
+    assert named("balanced", plan.SMALL) == named("thorough", 100) == ["probe", "finetune"]

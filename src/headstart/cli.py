@@ -18,6 +18,7 @@ import typer
 
 from headstart import __version__, flags
 from headstart.commands import features, shelves
+from headstart.commands.methods import methods
 from headstart.commands.rank import rank
 from headstart.console import Answer, Progress, complain
 from headstart.errors import UsageError
@@ -96,6 +97,9 @@ def fit(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run (default: runs/<name>).")] = None,
     control: Annotated[bool, typer.Option("--control/--no-control", help="Compare with controls.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would train, and stop.")] = False,
+    unlabelled: Annotated[
+        Path | None, typer.Option(help="More rows without labels, for methods that use them.")
+    ] = None,
     limit: Limit = None,
     precision: Precision = "auto",
     backend: Annotated[str, typer.Option(help="What runs the frozen network; the fastest by default.")] = "auto",
@@ -139,6 +143,7 @@ def fit(
             precision=precision,
             backend=backend,
             fresh=fresh,
+            unlabelled=unlabelled,
             report=report,
         )
     from headstart.report.terminal import page
@@ -239,41 +244,6 @@ def report(
 
 
 @app.command(cls=Command)
-def methods() -> Answer:
-    """List the methods with their hyperparameters."""
-    from importlib.metadata import entry_points
-
-    known = flags.sketches()
-    plugins = sorted({point.name for point in entry_points(group="headstart.methods")} - set(known))
-    rows: list[tuple[str, str, str]] = []
-    data = []
-    for each in known.values():
-        rows.append((each.name, f"{each.kind} {each.role}".strip(), each.summary))
-        for item in each.fields:
-            rows.append(
-                ("", f"  {item.flag}", f"{item.help} [{item.default}]" + (f" ({item.paper})" if item.paper else ""))
-            )
-        data.append(
-            {
-                "name": each.name,
-                "kind": each.kind,
-                "role": each.role,
-                "summary": each.summary,
-                "paper": each.paper,
-                "hyperparameters": [
-                    {
-                        key: getattr(item, key)
-                        for key in ("name", "annotation", "default", "help", "low", "high", "choices", "paper")
-                    }
-                    for item in each.fields
-                ],
-            }
-        )
-    rows += [(name, "plugin", "") for name in plugins]
-    return Answer({"methods": data, "plugins": plugins}, "", ("method", "", ""), rows)
-
-
-@app.command(cls=Command)
 def doctor() -> Answer:
     """Show versions, devices, backends, caches, and what is missing with the pip line for it."""
     from headstart import doctor as checks
@@ -281,6 +251,7 @@ def doctor() -> Answer:
     return checks.answer()
 
 
+app.command(cls=Command)(methods)
 app.command(cls=Command)(rank)
 app.command(cls=Command)(features.embed)
 

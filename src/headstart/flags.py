@@ -49,6 +49,10 @@ class Sketch:
     role: str
     paper: str
     fields: tuple[Field, ...]
+    needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
 
 
 @cache
@@ -97,7 +101,8 @@ def _sketch(name: str, tree: ast.Module, lineage: list[ast.ClassDef]) -> Sketch:
     text = ast.get_docstring(tree) or ast.get_docstring(lineage[0]) or ""
     summary = " ".join(text.split("\n\n")[0].split())
     texts = {key: str(attributes.get(key, "")) for key in ("kind", "role", "paper")}
-    return Sketch(name, summary, texts["kind"], texts["role"], texts["paper"], tuple(made.values()))
+    lists = {key: tuple(attributes.get(key, ())) for key in ("needs", "uses", "tasks", "modalities")}
+    return Sketch(name, summary, texts["kind"], texts["role"], texts["paper"], tuple(made.values()), **lists)
 
 
 def _field(method: str, name: str, annotation: str, value: ast.expr) -> Field:

@@ -92,6 +92,7 @@ def record(
         metrics=task.metrics(outcome.outputs, outcome.targets),
         verdict=outcome.verdict,
         head_start=outcome.head_start,
+        comparisons=outcome.comparisons,
         trained=outcome.shipped.fitted.trained(),
         history=outcome.shipped.fitted.history if outcome.shipped.method.gradients else [],
         confusion=_confusion(task, prediction, outcome.values),

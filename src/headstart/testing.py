@@ -9,6 +9,7 @@ Each check raises AssertionError with a sentence that says what is wrong.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from headstart import engine
 from headstart.datasets.base import Column, Dataset
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, MethodError
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.rankers.base import Kind, Ranker
 from headstart.runtime import Extractor
@@ -185,15 +187,30 @@ def dataset_with(inputs: Sequence[Any], targets: Sequence[Any], kind: str, input
 # --- methods -----------------------------------------------------------------------------------------------------
 
 
-def check_method(method: Method, dataset: Dataset, task_class: type[Task], source: Source | None) -> None:
-    """Fitting, determinism, saving and loading of a method on a small labelled dataset."""
+def check_method(
+    method: Method,
+    dataset: Dataset,
+    task_class: type[Task],
+    source: Source | None,
+    unlabelled: Dataset | None = None,
+) -> None:
+    """Fitting, determinism, saving, loading and resuming of a method on a small labelled dataset.
+
+    A method that cannot do this has to refuse by name; then nothing else is checked. unlabelled: further rows, for
+    methods that use them.
+    """
     assert json.loads(json.dumps(method.hyperparameters())) is not None
+    try:
+        method.admit(task_class.learn(dataset), source, dataset, unlabelled is not None)
+    except MethodError as error:
+        assert method.name in str(error), f"the refusal does not name {method.name}: {error}"
+        return
     before = {} if source is None else {name: value.clone() for name, value in source.network.state_dict().items()}
-    fitted = _fit(method, dataset, task_class, source)
-    unlabelled = dataset.without("target")
-    outputs = fitted.outputs(unlabelled)
-    assert len(fitted.predict(unlabelled)) == len(dataset), "predict changes the number of rows"
-    again = _fit(method, dataset, task_class, source).outputs(unlabelled)
+    fitted = _fit(method, dataset, task_class, source, unlabelled)
+    blind = dataset.without("target")
+    outputs = fitted.outputs(blind)
+    assert len(fitted.predict(blind)) == len(dataset), "predict changes the number of rows"
+    again = _fit(method, dataset, task_class, source, unlabelled).outputs(blind)
     assert _equal(outputs, again), "two fits with the same seed predict differently"
     if source is not None:
         after = source.network.state_dict()
@@ -206,18 +223,69 @@ def check_method(method: Method, dataset: Dataset, task_class: type[Task], sourc
         fitted.save(place)
         _check_safe(place)
         loaded = type(fitted).load(place, fitted.task, method)
-        assert _equal(outputs, loaded.outputs(unlabelled)), "outputs before saving and after loading differ"
+        assert _equal(outputs, loaded.outputs(blind)), "outputs before saving and after loading differ"
+        assert loaded.trained() == fitted.trained(), "the table of what trained is another one after loading"
+        _check_resume(method, dataset, task_class, source, unlabelled, Path(folder) / "work", outputs)
 
 
-def _fit(method: Method, dataset: Dataset, task_class: type[Task], source: Source | None) -> Fitted:
+def _fit(
+    method: Method,
+    dataset: Dataset,
+    task_class: type[Task],
+    source: Source | None,
+    unlabelled: Dataset | None = None,
+    **more: Any,
+) -> Fitted:
     """A fit on two thirds of the rows, with every third row for validation."""
     rows = range(len(dataset))
     train, valid = dataset.select([r for r in rows if r % 3]), dataset.select([r for r in rows if r % 3 == 0])
     extractor = None if source is None else Extractor(source, cache=False, precision="fp32")
     options = {"precision": "fp32"}
     return method.fit(
-        Problem(train, valid, task_class.learn(train), source, extractor, seed=3, options=options),
+        Problem(
+            train,
+            valid,
+            task_class.learn(train),
+            source,
+            extractor,
+            seed=3,
+            options=options,
+            unlabelled=unlabelled,
+            **more,
+        )
     )
+
+
+class _Killed(BaseException):
+    pass
+
+
+def _check_resume(
+    method: Method,
+    dataset: Dataset,
+    task_class: type[Task],
+    source: Source | None,
+    unlabelled: Dataset | None,
+    folder: Path,
+    outputs: Any,
+) -> None:
+    """A fit that was killed while it reported progress, started again, ends like one that was not."""
+    calls = 0
+
+    def kill(stage: str, done: int, total: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise _Killed
+
+    interval, engine.CHECKPOINT_SECONDS = engine.CHECKPOINT_SECONDS, 0.0
+    try:
+        with contextlib.suppress(_Killed):
+            _fit(method, dataset, task_class, source, unlabelled, folder=folder, report=kill)
+        resumed = _fit(method, dataset, task_class, source, unlabelled, folder=folder)
+    finally:
+        engine.CHECKPOINT_SECONDS = interval
+    assert _equal(outputs, resumed.outputs(dataset.without("target"))), "a killed fit that goes on ends differently"
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -8,29 +8,27 @@ model is fixed (evidence/splits.py).
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from headstart import artefact, catalog
+from headstart import artefact, catalog, plan
 from headstart.artefact import Artefact
 from headstart.cache import key
 from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
 from headstart.disk import write_error
-from headstart.errors import ArtefactError, MethodError, UsageError
+from headstart.errors import ArtefactError, DataError, UsageError
 from headstart.evidence.controls import controls
 from headstart.evidence.evaluation import evaluate
 from headstart.evidence.splits import Split, exact_straddlers, move, near_straddlers, split
-from headstart.methods.base import Method, Problem, make
-from headstart.methods.network import GradientMethod, layer_rows
+from headstart.methods.base import Method, Problem
+from headstart.plan import Effort
 from headstart.ranking import auto
 from headstart.ranking.measure import open_for
 from headstart.record import record
@@ -38,14 +36,6 @@ from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
 from headstart.tasks.base import Task, infer_task
-from headstart.types import Json, LayerRow
-
-Effort = Literal["quick", "balanced", "thorough"]
-SECONDS: dict[str, float | None] = {"quick": 120.0, "balanced": 600.0, "thorough": None}
-"""The budget of each effort where none is given."""
-
-TRANSFERS = {"quick": ["probe"], "balanced": ["probe", "finetune"], "thorough": ["probe", "finetune"]}
-SMALL = 2000  # labelled rows under which the automatic plan does not fine-tune: ten folds of it cost too much
 
 SAME_ROWS = "All rows are cross-validated, those that ranked the sources too; name a source to keep the two apart."
 
@@ -53,28 +43,6 @@ ROLES = ("domain", "group", "time", "split", "weight")
 """Columns besides input and target whose values a result depends on."""
 
 Report = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a fit would do: ``--dry-run``. rows: the layer table of the last method of the plan."""
-
-    rows: list[LayerRow]
-    facts: Json
-
-    def to_json(self) -> Json:
-        """The plan as plain JSON values."""
-        return {**self.facts, "layers": [vars(row) for row in self.rows]}
-
-    def text(self) -> str:
-        """The plan for reading: the facts, then what will train."""
-        lines = [f"{name:<12}{value}" for name, value in self.facts.items()]
-        width = max((len(row.layer) for row in self.rows), default=5)
-        lines.append(f"\n{'layer':<{width}}  {'parameters':>12}  {'trains':>6}  rate")
-        for row in self.rows:
-            rate = f"{row.rate:.2e}" if row.rate is not None else "closed form" if row.share else "-"
-            lines.append(f"{row.layer:<{width}}  {row.parameters:>12,}  {row.share:>6.0%}  {rate}")
-        return "\n".join(lines)
 
 
 def fit(
@@ -99,6 +67,7 @@ def fit(
     backend: str = "auto",
     fresh: bool = False,
     trust_remote_code: str | None = None,
+    unlabelled: Any = None,
     report: Report | None = None,
 ) -> Any:
     """Adapt a pretrained source to labelled data, and measure what the transfer was worth.
@@ -108,13 +77,15 @@ def fit(
     name of a file in methods/, or ``auto``. budget: seconds, or ``90s``, ``10m``, ``2h``. settings: hyperparameters
     of the method. backend: what runs the frozen network, a file of backends/. out: the folder of the run,
     ``runs/<name>`` by default; the same fit again returns what is there, unless ``fresh``. trust_remote_code: the one
-    ``hf:`` repository whose own Python code may run.
+    ``hf:`` repository whose own Python code may run. unlabelled: further rows with the same input columns, for the
+    methods that use such (see ``headstart methods``); a target column in them is not read, and rows that are among the
+    labelled ones are left out.
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
     report = report or (lambda stage, done, total: None)
     clock = Clock()
-    seconds = budget_seconds(budget, effort)
+    seconds = plan.budget_seconds(budget, effort)
     if backend != "auto":
         catalog.find("backends", backend)
     given = data if isinstance(data, Dataset) else read(
@@ -124,10 +95,11 @@ def fit(
     dataset = given if target is None else given.assign(target=target)
     learned = infer_task(dataset, task)
     dataset.weights()  # bad ones are refused now, not after the features
+    extra = None if unlabelled is None else further(unlabelled, dataset)
     with trusting(trust_remote_code):
         chosen = choose_source(dataset, source)
     rivals = auto.rivals(dataset.modality) if source == "auto" else []
-    transfers = plan(chosen, method, effort, dict(settings or {}), len(dataset), explicit=method != "auto")
+    transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), extra is not None)
     notes: list[str] = []
     if chosen is None:
         notes.append("There is no pretrained source for tables on the shelf: the control is all there is.")
@@ -135,13 +107,15 @@ def fit(
         notes.append(f"Source: {rivals[0]} is the only one on the shelf for {dataset.modality}; nothing was ranked.")
     if effort != "quick" and method == "auto" and chosen is not None and len(transfers) == 1:
         notes.append(
-            f"Under {SMALL:,} rows the plan does not fine-tune in every fold; ask for it by --method finetune."
+            f"Under {plan.SMALL:,} rows the plan does not fine-tune in every fold; ask for it by --method finetune."
         )
     clock.lap("reading")
     folder = claim(out, given.origin)
     facts = request(given, learned, chosen, transfers, seed, control, effort, budget, precision, *rivals)
+    if extra is not None:
+        facts = key({"labelled": facts, "unlabelled": extra.fingerprints()})
     if dry_run:
-        return _plan(dataset, learned, chosen, transfers, seed)
+        return plan.dry_run(dataset, learned, chosen, transfers, seed)
     if not fresh and (done := finished(folder, facts)) is not None:
         return done
     work = workspace(folder)
@@ -167,6 +141,7 @@ def fit(
     problem = Problem(
         parts.train, parts.valid, learned, chosen, extractor, seed=seed, folder=work, report=report, notes=notes,
         deadline=None if seconds is None else clock.begun + seconds, options={"precision": precision},
+        unlabelled=extra,
     )  # fmt: skip
     outcome = evaluate(
         problem, parts, [*transfers, *(controls(chosen, effort) if control or chosen is None else [])], effort,
@@ -199,29 +174,23 @@ def choose_source(dataset: Dataset, source: str | Source) -> Source | None:
     return open_for(dataset, source)
 
 
-def plan(source: Source | None, method: str, effort: str, settings: Json, rows: int, explicit: bool) -> list[Method]:
-    """The transfers to try, cheapest first. Raises MethodError HS-METHOD-001 to -003."""
-    if method != "auto":
-        found = catalog.find("methods", method)
-        chosen: Method = make(found, settings)
-        if source is None and chosen.role == "transfer":
-            raise MethodError("HS-METHOD-003", f"{method} needs a source; tables have none.", "Use --method baseline.")
-        if source is not None and chosen.gradients and source.provider == "identity":
-            raise MethodError("HS-METHOD-003", f"{method} needs a network to train.", "Use --method probe.")
-        return [chosen]
-    if settings:
-        raise MethodError(
-            "HS-METHOD-002", f"hyperparameters ({', '.join(settings)}) belong to one method.", "Name it with --method."
-        )
-    if source is None:
-        return []
-    names = TRANSFERS[effort]
-    trainable = any(True for _ in source.network.parameters())
-    return [
-        make(found, {"epochs": 6} if found.gradients and effort == "thorough" else {})
-        for found in (catalog.find("methods", name) for name in names)
-        if not found.gradients or (trainable and (rows >= SMALL or effort == "thorough"))
-    ]
+def further(data: Any, dataset: Dataset) -> Dataset:
+    """Unlabelled rows with the inputs of ``dataset``, without those that are in it (a test row could be among them).
+
+    Raises DataError HS-DATA-003 where an input column is missing, HS-DATA-012 where no row is left.
+    """
+    inputs = [column.name for column in dataset.inputs]
+    kinds = {column.name: column.kind for column in dataset.inputs}
+    rows = data if isinstance(data, Dataset) else read(data, input=inputs, kinds=kinds, for_prediction=True)
+    rows = rows.without("target")
+    known = set(dataset.fingerprints())
+    fresh = [row for row, digest in enumerate(rows.fingerprints()) if digest not in known]
+    if not fresh:
+        raise DataError(
+            "HS-DATA-012", f"{rows.origin}: all {len(rows):,} unlabelled rows are among the labelled ones.",
+            "Give other rows with --unlabelled.",
+        )  # fmt: skip
+    return rows.select(fresh)
 
 
 def outputs_read(methods: Sequence[Method], extractor: Extractor, task: Task) -> list[str]:
@@ -230,18 +199,6 @@ def outputs_read(methods: Sequence[Method], extractor: Extractor, task: Task) ->
     for method in methods:
         found += method.outputs_read(extractor, task)
     return list(dict.fromkeys(found or [task.needs]))
-
-
-def budget_seconds(budget: str | float | None, effort: str) -> float | None:
-    """The wall-clock limit in seconds. Raises UsageError HS-USAGE-001."""
-    if effort not in SECONDS:
-        raise UsageError("HS-USAGE-001", f'effort is "{effort}".', f"Expected one of {', '.join(SECONDS)}.")
-    if budget is None:
-        return SECONDS[effort]
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([smh]?)\s*", str(budget))
-    if found is None or float(found[1]) <= 0:
-        raise UsageError("HS-USAGE-001", f'the budget is "{budget}".', "Expected seconds, or 90s, 10m, 2h.")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 # --- the folder ------------------------------------------------------------------------------------------------
@@ -342,23 +299,3 @@ def command(
     parts = ["headstart", "fit", dataset.origin or "DATA", *(["--target", target] if target else [])]
     parts += ["--source", name, "--method", method, "--effort", effort, "--seed", str(seed), "--out", str(folder)]
     return shlex.join(parts)
-
-
-def _plan(dataset: Dataset, task: Task, source: Source | None, methods: Sequence[Method], seed: int) -> Plan:
-    rows: list[LayerRow] = []
-    if source is not None and methods:
-        last = methods[-1]
-        head = task.head(source.card.width)
-        groups = last.groups(source, head) if isinstance(last, GradientMethod) else []
-        rows = layer_rows(source, head, groups)
-        if not groups:
-            rows[-1] = LayerRow("head", rows[-1].parameters, 1.0, None)
-    facts = {
-        "data": f"{len(dataset):,} rows from {dataset.origin}"
-        + (f", {len(dataset.rejects)} rejected" if dataset.rejects else ""),
-        "columns": ", ".join(f"{c.name} ({c.role}, {c.kind})" for c in dataset.columns if c.role != "unused"),
-        "task": task.describe(),
-        "source": source.card.name if source is not None else "none",
-        "methods": " -> ".join(method.name for method in methods) or "baseline",
-    }
-    return Plan(rows, facts)

@@ -100,6 +100,19 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A verdict besides the main one: ``method`` against ``against`` (itself without its own idea, one task alone).
+
+    on: the target column it speaks of, or empty where there is one.
+    """
+
+    method: str
+    against: str
+    verdict: Verdict
+    on: str = ""
+
+
+@dataclass(frozen=True)
 class Curve:
     """A learning curve. scores[i][s] is the test score with sizes[i] labels and seed s; fitted is isotonic [sizes]."""
 
@@ -147,12 +160,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One line of the "what trained" table. share: part of the parameters that train; rate: learning rate or None."""
+    """One line of the "what trained" table. share: part of the parameters that train; rate: learning rate or None.
+
+    change: norm of the weights' change over their norm before; drift: 1 - linear CKA of the layer's pooled output
+    before and after, on validation rows; None where they were not measured.
+    """
 
     layer: str
     parameters: int
     share: float
     rate: float | None
+    change: float | None = None
+    drift: float | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +225,7 @@ class Record:
     schema: int = 1
     shipped_by: str = "validation"
     ranking: Json | None = None  # why this source: ranker, place, of, reason, candidates; None where it was named
+    comparisons: list[Comparison] = field(default_factory=list)
 
     def to_json(self) -> Json:
         """The record as plain JSON values."""
@@ -219,9 +239,10 @@ class Record:
         fields["trained"] = [LayerRow(**row) for row in fields["trained"]]
         fields["mistakes"] = [Mistake(**row) for row in fields["mistakes"]]
         if fields["verdict"] is not None:
-            verdict = dict(fields["verdict"])
-            verdict["difference"] = Interval(**verdict["difference"])
-            fields["verdict"] = Verdict(**verdict)
+            fields["verdict"] = _verdict(fields["verdict"])
+        fields["comparisons"] = [
+            Comparison(**{**row, "verdict": _verdict(row["verdict"])}) for row in fields.get("comparisons", [])
+        ]
         if fields["head_start"] is not None:
             start = dict(fields["head_start"])
             start["transfer"], start["control"] = Curve(**start["transfer"]), Curve(**start["control"])
@@ -231,6 +252,10 @@ class Record:
         if "shipped_by" not in fields and "test rows took part" in fields["shipped_because"]:
             fields["shipped_by"] = "test"  # a run of an older version says so in words alone
         return cls(**fields)
+
+
+def _verdict(data: Mapping[str, Any]) -> Verdict:
+    return Verdict(**{**data, "difference": Interval(**data["difference"])})
 
 
 def cache_home() -> Path:

@@ -103,3 +103,21 @@ def texts(count: int = 24) -> Dataset:
         for row, label in enumerate(labels)
     ]
     return dataset_with(inputs, labels, "category")
+
+
+def images(count: int = 24) -> Dataset:
+    """Small noisy pictures, red ones labelled yes and blue ones labelled no."""
+    import io
+
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    labels = ["yes" if row % 2 else "no" for row in range(count)]
+    inputs = []
+    for label in labels:
+        pixels = generator.integers(0, 120, (40, 40, 3), dtype=np.uint8)
+        pixels[..., 0 if label == "yes" else 2] += 120
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        inputs.append(stream.getvalue())
+    return dataset_with(inputs, labels, "category", "image")

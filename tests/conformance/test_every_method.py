@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from headstart import catalog
+from headstart.errors import MethodError
 from headstart.testing import check_method
-from tests.conformance.examples import texts, tiny_bert
+from tests.conformance.examples import images, texts, tiny_bert, tiny_torchvision
 
 QUICK = {"epochs": 2, "batch_size": 8, "trial": 2, "folds": 2}
 
@@ -24,12 +25,26 @@ def quick(method_class):
     return method_class(**{name: value for name, value in QUICK.items() if name in names})
 
 
+EXAMPLES = {"text": (texts, tiny_bert), "image": (images, tiny_torchvision)}
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
 @pytest.mark.parametrize("name", catalog.names("methods"))
-def test_method(name, tmp_path, monkeypatch):
+def test_method(name, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
-    check_method(
-        quick(catalog.find("methods", name)), texts(), catalog.find("tasks", "classification"), tiny_bert(tmp_path)
-    )
+    rows, source = EXAMPLES[kind]
+    method, task = quick(catalog.find("methods", name)), catalog.find("tasks", "classification")
+    check_method(method, rows(), task, source(tmp_path), unlabelled=rows(36).without("target"))
+
+
+@pytest.mark.parametrize("name", catalog.names("methods"))
+def test_what_a_method_needs_is_refused_by_name(name):
+    """Without source, target and further rows, whatever the method needs is missing; the error says which method."""
+    method, rows = quick(catalog.find("methods", name)), texts()
+    task = catalog.find("tasks", "classification").learn(rows)
+    assert method.needs, "a method needs something"
+    with pytest.raises(MethodError, match=f"HS-METHOD-003.*{name}"):
+        method.admit(task, None, rows.without("target"))
 
 
 @pytest.fixture

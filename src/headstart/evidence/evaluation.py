@@ -24,7 +24,7 @@ from headstart.evidence.splits import Split, group_ids, merge_groups, repeated_f
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.tasks.base import Targets, Task
-from headstart.types import Candidate, HeadStart, Outputs, Verdict
+from headstart.types import Candidate, Comparison, HeadStart, Interval, Outputs, Verdict
 
 LEAST_TRAINING = 5.0  # seconds that must be left to train a network
 
@@ -72,6 +72,7 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
     curve_seconds: float = 0.0
     shipped_by: str = "validation"
+    comparisons: list[Comparison] = field(default_factory=list)
 
 
 def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float = 0.0) -> Evaluation:
@@ -80,7 +81,28 @@ def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: 
     spent: seconds that this fit took until here (its features), of which the learning curves may cost a share.
     """
     run = _by_holdout if parts.procedure == "holdout" else _by_folds
-    return run(problem, parts, methods, effort, spent)
+    return run(problem, parts, with_ablations(methods), effort, spent)
+
+
+def with_ablations(methods: Sequence[Method]) -> list[Method]:
+    """The methods, and what each of them is compared with besides the controls."""
+    known = {method.name for method in methods}
+    rest = {other.name: other for method in methods if (other := method.ablation()) is not None}
+    return [*methods, *(other for name, other in rest.items() if name not in known)]
+
+
+def _comparisons(
+    entries: Sequence[Entry], between: Callable[[str, str], Interval], procedure: str, rows: int
+) -> list[Comparison]:
+    """The verdict on each method against its ablation. between: the interval of the difference of two entries."""
+    names = {entry.name for entry in entries}
+    found = []
+    for entry in entries:
+        other = entry.method.ablation()
+        if other is not None and other.name in names:
+            verdict = decide(between(entry.name, other.name), other.name, procedure, rows)
+            found.append(Comparison(entry.name, other.name, verdict))
+    return found
 
 
 # --- holdout ---------------------------------------------------------------------------------------------------
@@ -118,6 +140,13 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         verdict = decide(interval, control.name, BOOTSTRAP, len(targets))
         assert measured is not None
         start = measured.head_start([targets], [np.arange(len(targets))], len(targets), groups)
+    comparisons = _comparisons(
+        entries,
+        lambda one, other: paired_bootstrap(
+            statistics[one], statistics[other], task.combine, groups=groups, seed=problem.seed
+        ),
+        BOOTSTRAP, len(targets),
+    )  # fmt: skip
     shipped = _best(entries, None)
     assert shipped is not None
     because, by = f"best {task.metric.replace('_', ' ')} on validation", "validation"
@@ -127,7 +156,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         shipped, because, by = control, "the test verdict is negative; the test rows took part in this choice", "test"
     return Evaluation(
         entries, transfer, control, shipped, because, verdict, start, parts.test, shipped.outputs, targets, values,
-        curve_seconds=seconds, shipped_by=by,
+        curve_seconds=seconds, shipped_by=by, comparisons=comparisons,
     )  # fmt: skip
 
 
@@ -215,8 +244,8 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
     ]
     transfer, control = _best(entries, "transfer"), _best(entries, "control")
     verdict = start = None
+    test_rows = float(np.mean([len(test) for _, test in pairs]))
     if transfer and control:
-        test_rows = float(np.mean([len(test) for _, test in pairs]))
         interval = corrected_kfold(scores[transfer.name] - scores[control.name], test_rows, len(rows) - test_rows)
         verdict = decide(interval, control.name, KFOLD, len(rows))
         first = pairs[: max(1, len(pairs) // (1 if gradient else 4))]
@@ -225,6 +254,10 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         measured, seconds = _measure(problem, entries, (transfer, control), pool, first, full, spent)
         tested = [test for _, test in first]
         start = measured.head_start([take(targets, test) for test in tested], tested, len(rows), groups)
+    comparisons = _comparisons(
+        entries, lambda one, other: corrected_kfold(scores[one] - scores[other], test_rows, len(rows) - test_rows),
+        KFOLD, len(rows),
+    )  # fmt: skip
     shipped = _best(entries, None)
     assert shipped is not None
     because = f"best {task.metric.replace('_', ' ')} in cross-validation"
@@ -234,7 +267,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
     return Evaluation(
         [*entries, *others], transfer, control, shipped, because, verdict, start, rows.select(everything.tolist()),
         take(shipped.outputs, everything), take(targets, everything), [values[i] for i in everything],
-        curve_seconds=seconds,
+        curve_seconds=seconds, comparisons=comparisons,
     )  # fmt: skip
 
 

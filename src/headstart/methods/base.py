@@ -12,12 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from headstart.datasets.base import Dataset
 from headstart.errors import MethodError, did_you_mean
 from headstart.tasks.base import Task
-from headstart.types import Json, LayerRow, Outputs, Prediction
+from headstart.types import Json, LayerRow, Modality, Outputs, Prediction
 
 if TYPE_CHECKING:
     from headstart.runtime import Extractor
@@ -46,6 +46,7 @@ class Problem:
     the training rows. source: None for the baseline. extractor: frozen features with cache; None with source None.
     seed: all randomness. deadline: ``time.monotonic()`` value or None. folder: for checkpoints. report: progress
     callback (stage, done, total). notes: lines for the user. options: engine settings such as precision.
+    unlabelled: further rows with the same inputs and no target column, none of which is a test row; or None.
     """
 
     train: Dataset
@@ -59,6 +60,7 @@ class Problem:
     report: Callable[[str, int, int], None] = lambda stage, done, total: None
     notes: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+    unlabelled: Dataset | None = None
 
     def replace(self, **changes: Any) -> Problem:
         """A copy with some fields changed."""
@@ -108,17 +110,33 @@ class Fitted(ABC):
         """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 unless every tensor matches."""
 
 
+Need: TypeAlias = Literal["labels", "source", "network", "unlabelled"]
+"""What a method may require: labelled rows, a source, a source whose network can train, further unlabelled rows."""
+
+LACKS: dict[Need, tuple[str, str]] = {
+    "labels": ("labelled rows", "Name the column to predict with --target."),
+    "source": ("a source; tables have none", "Name one with --source, or use --method baseline."),
+    "network": ("a network to train", "Use --method probe, or another source."),
+    "unlabelled": ("unlabelled rows", "Give them with --unlabelled PATH."),
+}
+
+
 @dataclass(frozen=True)
 class Method(ABC):
     """How knowledge moves. name: the file's name. kind: place in the taxonomy. paper: where it comes from.
 
-    role: ``transfer`` or ``control``. gradients: whether it trains a network by gradient descent.
+    role: ``transfer`` or ``control``. gradients: whether it trains a network by gradient descent. needs: what it cannot
+    do without; uses: what it takes where it is there. tasks, modalities: those it makes sense for; empty means all.
     """
 
     name: ClassVar[str]
     kind: ClassVar[Literal["inductive", "transductive", "unsupervised"]] = "inductive"
     role: ClassVar[Literal["transfer", "control"]] = "transfer"
     gradients: ClassVar[bool] = False
+    needs: ClassVar[tuple[Need, ...]] = ("labels", "source")
+    uses: ClassVar[tuple[Need, ...]] = ()
+    tasks: ClassVar[tuple[str, ...]] = ()
+    modalities: ClassVar[tuple[Modality, ...]] = ()
     paper: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -128,6 +146,36 @@ class Method(ABC):
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
         """Names of the source's outputs that `fit` will read from the extractor; the task's need by default."""
         return [task.needs]
+
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+        """Refuse what the method cannot do. Raises MethodError HS-METHOD-003 that names the method and what is missing.
+
+        dataset: the rows it would be fitted on; unlabelled: whether there are further rows without a target.
+        """
+        there: dict[Need, bool] = {
+            "labels": dataset.target is not None,
+            "source": source is not None,
+            "network": source is not None and any(True for _ in source.network.parameters()),
+            "unlabelled": unlabelled,
+        }
+        for need in self.needs:
+            if not there[need]:
+                what, hint = LACKS[need]
+                raise MethodError("HS-METHOD-003", f"{self.name} needs {what}.", hint)
+        if self.tasks and task.name not in self.tasks:
+            raise MethodError(
+                "HS-METHOD-003", f"{self.name} cannot do {task.name}; it does {', '.join(self.tasks)}.",
+                "See `headstart methods` for those that can.",
+            )  # fmt: skip
+        if self.modalities and dataset.modality not in self.modalities:
+            raise MethodError(
+                "HS-METHOD-003", f"{self.name} reads {' or '.join(self.modalities)}; the input is {dataset.modality}.",
+                "See `headstart methods` for those that can.",
+            )  # fmt: skip
+
+    def ablation(self) -> Method | None:
+        """The same thing without this method's own idea: fitted beside it, with a verdict of its own."""
+        return None
 
     @abstractmethod
     def fit(self, problem: Problem) -> Fitted:

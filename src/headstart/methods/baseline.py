@@ -21,7 +21,7 @@ import numpy as np
 
 from headstart.datasets.base import Dataset
 from headstart.errors import ArtefactError
-from headstart.methods.base import Fitted, Method, Problem, hyper
+from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.nn.boosting import Boosted, fit_boosting
 from headstart.nn.featurizers import Featurizer, ImageFeatures, TextFeatures, WordFeatures, owners
 from headstart.nn.linear import fit_linear
@@ -47,6 +47,7 @@ class Baseline(Method):
 
     name: ClassVar[str] = "baseline"
     role: ClassVar[Any] = "control"
+    needs: ClassVar[tuple[Need, ...]] = ("labels",)
     paper: ClassVar[str] = "Salton & Buckley 1988; Dalal & Triggs 2005; Ke et al. 2017 (LightGBM)"
 
     strength: float | None = hyper(

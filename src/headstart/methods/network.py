@@ -18,7 +18,7 @@ from headstart.cache import key
 from headstart.datasets.base import Dataset
 from headstart.engine import Group, Schedule, Trainer
 from headstart.errors import ArtefactError, MethodError
-from headstart.methods.base import Fitted, Method, Problem, hyper
+from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.runtime import Extractor
 from headstart.tasks.base import Task
 from headstart.types import Batch, Json, LayerRow, Outputs
@@ -159,6 +159,7 @@ class GradientMethod(Method):
     """Trains a network by the engine. Subclasses say what trains (`prepare`), and may change the loss."""
 
     gradients: ClassVar[bool] = True
+    needs: ClassVar[tuple[Need, ...]] = ("labels", "source", "network")
 
     epochs: int = hyper(3, "passes over the training rows", low=1, high=1000)
     batch_size: int = hyper(32, "rows a step sees", low=1, high=4096)

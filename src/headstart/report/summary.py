@@ -42,6 +42,7 @@ def rows(record: Record) -> list[tuple[str, str]]:
         lines.append(("VERDICT", text))
     if text := head_start(record):
         lines.append(("HEAD START", text))
+    lines += comparisons(record)
     if record.shipped != record.chosen_transfer:
         lines.append(("ships", f"{shipped_title(record)}: {record.shipped_because}"))
     if record.folder:
@@ -121,6 +122,18 @@ def verdict(record: Record) -> str:
 
     metric = wording.metric_name(str(record.task.get("metric", "score")))
     return verdict_sentence(record.verdict, metric).removeprefix("VERDICT: ")
+
+
+def comparisons(record: Record) -> list[tuple[str, str]]:
+    """A line for each further verdict: a method against itself without its own idea, or one task against it alone."""
+    from headstart.evidence.verdict import verdict_sentence
+
+    metric = wording.metric_name(str(record.task.get("metric", "score")))
+    lines = []
+    for each in record.comparisons:
+        sentence = verdict_sentence(each.verdict, metric).removeprefix("VERDICT: ")
+        lines.append((each.on or "compared", f"{each.method}: {sentence}"))
+    return lines
 
 
 def head_start(record: Record) -> str:

@@ -1,0 +1,109 @@
+"""The plan of a fit: which methods are tried within which budget, and what ``--dry-run`` shows of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from headstart import catalog
+from headstart.datasets.base import Dataset
+from headstart.errors import MethodError, UsageError
+from headstart.methods.base import Method, make
+from headstart.methods.network import GradientMethod, layer_rows
+from headstart.sources.base import Source
+from headstart.tasks.base import Task
+from headstart.types import Json, LayerRow
+
+Effort: TypeAlias = Literal["quick", "balanced", "thorough"]
+SECONDS: dict[str, float | None] = {"quick": 120.0, "balanced": 600.0, "thorough": None}
+"""The budget of each effort where none is given."""
+
+TRANSFERS = {"quick": ["probe"], "balanced": ["probe", "finetune"], "thorough": ["probe", "finetune"]}
+SMALL = 2000  # labelled rows under which the automatic plan does not fine-tune: ten folds of it cost too much
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fit would do: ``--dry-run``. rows: the layer table of the last method of the plan."""
+
+    rows: list[LayerRow]
+    facts: Json
+
+    def to_json(self) -> Json:
+        """The plan as plain JSON values."""
+        return {**self.facts, "layers": [vars(row) for row in self.rows]}
+
+    def text(self) -> str:
+        """The plan for reading: the facts, then what will train."""
+        lines = [f"{name:<12}{value}" for name, value in self.facts.items()]
+        width = max((len(row.layer) for row in self.rows), default=5)
+        lines.append(f"\n{'layer':<{width}}  {'parameters':>12}  {'trains':>6}  rate")
+        for row in self.rows:
+            rate = f"{row.rate:.2e}" if row.rate is not None else "closed form" if row.share else "-"
+            lines.append(f"{row.layer:<{width}}  {row.parameters:>12,}  {row.share:>6.0%}  {rate}")
+        return "\n".join(lines)
+
+
+def transfers(
+    dataset: Dataset,
+    task: Task,
+    source: Source | None,
+    method: str,
+    effort: str,
+    settings: Json,
+    unlabelled: bool = False,
+) -> list[Method]:
+    """The transfers to try, cheapest first. Raises MethodError HS-METHOD-001 to -003."""
+    if method != "auto":
+        found = catalog.find("methods", method)
+        chosen: Method = make(found, settings)
+        chosen.admit(task, source, dataset, unlabelled)
+        return [chosen]
+    if settings:
+        raise MethodError(
+            "HS-METHOD-002", f"hyperparameters ({', '.join(settings)}) belong to one method.", "Name it with --method."
+        )
+    if source is None:
+        return []
+    names = TRANSFERS[effort]
+    trainable = any(True for _ in source.network.parameters())
+    return [
+        make(found, {"epochs": 6} if found.gradients and effort == "thorough" else {})
+        for found in (catalog.find("methods", name) for name in names)
+        if not found.gradients or (trainable and (len(dataset) >= SMALL or effort == "thorough"))
+    ]
+
+
+def budget_seconds(budget: str | float | None, effort: str) -> float | None:
+    """The wall-clock limit in seconds. Raises UsageError HS-USAGE-001."""
+    if effort not in SECONDS:
+        raise UsageError("HS-USAGE-001", f'effort is "{effort}".', f"Expected one of {', '.join(SECONDS)}.")
+    if budget is None:
+        return SECONDS[effort]
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([smh]?)\s*", str(budget))
+    if found is None or float(found[1]) <= 0:
+        raise UsageError("HS-USAGE-001", f'the budget is "{budget}".', "Expected seconds, or 90s, 10m, 2h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def dry_run(dataset: Dataset, task: Task, source: Source | None, methods: Sequence[Method], seed: int) -> Plan:
+    """The plan without carrying it out."""
+    rows: list[LayerRow] = []
+    if source is not None and methods:
+        last = methods[-1]
+        head = task.head(source.card.width)
+        groups = last.groups(source, head) if isinstance(last, GradientMethod) else []
+        rows = layer_rows(source, head, groups)
+        if not groups:
+            rows[-1] = LayerRow("head", rows[-1].parameters, 1.0, None)
+    facts = {
+        "data": f"{len(dataset):,} rows from {dataset.origin}"
+        + (f", {len(dataset.rejects)} rejected" if dataset.rejects else ""),
+        "columns": ", ".join(f"{c.name} ({c.role}, {c.kind})" for c in dataset.columns if c.role != "unused"),
+        "task": task.describe(),
+        "source": source.card.name if source is not None else "none",
+        "methods": " -> ".join(method.name for method in methods) or "baseline",
+    }
+    return Plan(rows, facts)
