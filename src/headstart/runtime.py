@@ -72,8 +72,17 @@ class Extractor:
     features in memory for the life of the extractor. report: progress callback (stage, rows done, rows in all).
     batch_size: typical rows a forward pass; None: measured. Raises UsageError HS-USAGE-001 for an unknown backend.
 
-    forward_rows: rows computed by this extractor, in ``seconds`` seconds; the store gave the rest.
+    forward_rows: rows computed by this extractor, in ``seconds`` seconds; the store gave the rest. For sources side by
+    side an `Extractor` is one of its parts' (`headstart.side_by_side`).
     """
+
+    def __new__(cls, source: Source, **options: Any) -> Extractor:
+        """The extractor of this kind of source."""
+        if source.provider == "concatenated" and cls is Extractor:
+            from headstart.side_by_side import SideBySide
+
+            cls = SideBySide
+        return super().__new__(cls)
 
     def __init__(
         self,

@@ -91,7 +91,20 @@ def identity(folder: Path) -> Source:
     return Identity()
 
 
-SOURCES = {"hf": tiny_bert, "identity": identity, "timm": tiny_timm, "torchvision": tiny_torchvision}
+def tiny_pair(folder: Path) -> Source:
+    """The tiny networks of torchvision and timm side by side."""
+    from headstart.sources.concatenated import joined
+
+    return joined([tiny_torchvision(folder), tiny_timm(folder)])
+
+
+SOURCES = {
+    "concatenated": tiny_pair,
+    "hf": tiny_bert,
+    "identity": identity,
+    "timm": tiny_timm,
+    "torchvision": tiny_torchvision,
+}
 
 
 def texts(count: int = 24) -> Dataset:

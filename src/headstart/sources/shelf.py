@@ -5,6 +5,7 @@
     timm:name, torchvision:name
     identity                numbers as they are
     a/folder                what Headstart saved, or a transformers or timm folder
+    a+b                     sources side by side, each spelled in one of these ways
 
 Only hf:, timm: and torchvision: ever go to a hub.
 """
@@ -26,6 +27,7 @@ from headstart.sources.trust import trusted
 from headstart.types import Json, cache_home
 
 HUBS = ("hf", "timm", "torchvision")
+TRUSTING = ("hf", "concatenated")  # providers whose `load` takes the repository whose code may run
 CONVERSION = 2  # raise it when `_convert` keeps more of a weight file than it did
 
 
@@ -90,10 +92,14 @@ def open_source(name: str, *, trust_remote_code: str | None = None) -> Source:
     what `headstart.sources.trust.trusting` says.
 
     Raises SourceError: HS-SOURCE-001 (unknown, with did-you-mean), HS-SOURCE-002 (changed), HS-SOURCE-003 (cannot be
-    fetched), HS-SOURCE-004 (weights do not fit), HS-SOURCE-006 (remote code), HS-SOURCE-007 (folder), HS-SOURCE-008
-    (damaged).
+    fetched), HS-SOURCE-004 (weights do not fit), HS-SOURCE-005 (side by side, but of different kinds of input),
+    HS-SOURCE-006 (remote code), HS-SOURCE-007 (folder), HS-SOURCE-008 (damaged); UsageError HS-USAGE-001 (one source
+    twice).
     """
     name, trust_remote_code = str(name), trust_remote_code or trusted()
+    if len(several := parts(name)) > 1:
+        opened = [open_source(part, trust_remote_code=trust_remote_code) for part in several]
+        return importlib.import_module("headstart.sources.concatenated").joined(opened)  # type: ignore[no-any-return]
     prefix, colon, rest = name.partition(":")
     if colon and prefix in HUBS and rest:
         provider: Any = importlib.import_module(f"headstart.sources.{prefix}")
@@ -109,6 +115,11 @@ def open_source(name: str, *, trust_remote_code: str | None = None) -> Source:
     raise _unknown(name)
 
 
+def parts(name: str) -> list[str]:
+    """The sources that ``a+b`` puts side by side; one for every other name, and for a folder that is called so."""
+    return [name] if Path(name).is_dir() else [part.strip() for part in name.split("+")]
+
+
 def open_folder(folder: Path, *, trust_remote_code: str | None = None) -> Source:
     """The source in a folder: Headstart's own, or in the format of transformers or timm.
 
@@ -117,7 +128,7 @@ def open_folder(folder: Path, *, trust_remote_code: str | None = None) -> Source
     trust_remote_code = trust_remote_code or trusted()
     if (folder / weights.DESCRIPTION).is_file():
         provider = catalog.find("sources", weights.describe(folder)["provider"])
-        trust = {"trust_remote_code": trust_remote_code} if provider.provider == "hf" else {}
+        trust = {"trust_remote_code": trust_remote_code} if provider.provider in TRUSTING else {}
         try:
             return _checked(provider.load(folder, **trust))
         except (KeyError, TypeError, AttributeError) as error:

@@ -61,17 +61,23 @@ def write(folder: Path, source: Source) -> Card:
 
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state(source.network).items()}
     card = replace(source.card, digest=digest(tensors))
-    content = {"schema": SCHEMA, "provider": source.provider, "card": card.to_json(), "settings": source.settings()}
     classifier = {} if source.classifier is None else state(source.classifier)
-    if classifier:
-        content["classifier"] = {"digest": digest(classifier), "classes": list(source.classes)}
+    more: Json = {"classifier": {"digest": digest(classifier), "classes": list(source.classes)}} if classifier else {}
     with disk.guard(folder):
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / WEIGHTS)
         if classifier:
             save_file({name: tensor.cpu().contiguous() for name, tensor in classifier.items()}, folder / CLASSIFIER)
-        (folder / DESCRIPTION).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_description(folder, source, card, **more)
     return card
+
+
+def write_description(folder: Path, source: Source, card: Card, **more: Any) -> None:
+    """Write ``source.json``; more: further entries. Raises EnvironmentProblem HS-ENV-002, -003."""
+    content = {"schema": SCHEMA, "provider": source.provider, "card": card.to_json(), "settings": source.settings()}
+    with disk.guard(folder):
+        text = json.dumps({**content, **more}, indent=1, ensure_ascii=False)
+        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
 def describe(folder: Path) -> Json:
