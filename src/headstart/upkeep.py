@@ -2,7 +2,8 @@
 
 The limit is ``HEADSTART_CACHE_SIZE`` (such as ``20GB``), else 20 GB or a tenth of the disk, whichever is less. Above
 it the segments that were used longest ago go first. A store that a living process has open is passed over, so that
-nothing is taken from under a fit: its own features may be more than the limit while it runs.
+nothing is taken from under a fit: its own features may be more than the limit while it runs. Compiled graphs
+(`headstart.graphs`) count towards the limit and go in the same order.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from headstart import locks, segments
+from headstart import graphs, locks, segments
 from headstart.errors import UsageError
 from headstart.segments import Damaged, Gone, Segment
 from headstart.types import Json, cache_home
@@ -107,9 +108,9 @@ def prune(*, to: int | None = None, older_than: float | None = None) -> Json:
     Files that cannot be removed stay, without an error.
     """
     with ExitStack() as held:
-        free: list[_File] = []
+        free = _sizes(graphs.files())
         closed: list[Path] = []
-        total = in_use = 0
+        total, in_use = sum(file.size for file in free), 0
         for folder in _folders():
             files = _files(folder)
             total += sum(file.size for file in files)
@@ -126,6 +127,8 @@ def prune(*, to: int | None = None, older_than: float | None = None) -> Json:
                 with suppress(OSError):
                     file.path.unlink()
                     removed, freed = removed + 1, freed + file.size
+        for path in graphs.left_over():
+            graphs.drop(path)
         for folder in closed:
             if not segments.listed(folder):
                 _remove_folder(folder)
@@ -133,7 +136,7 @@ def prune(*, to: int | None = None, older_than: float | None = None) -> Json:
 
 
 def verify() -> Json:
-    """Compare every segment with its checksum and remove the damaged ones, and what killed processes left.
+    """Compare segments and compiled graphs with their checksums; remove the damaged, and what killed processes left.
 
     Returns ``{"segments", "bytes", "damaged": [paths], "left_over": [paths]}``, the counts of what is sound. Rows that
     go are computed again when they are next needed.
@@ -153,14 +156,34 @@ def verify() -> Json:
                     file.path.unlink()
             except Gone:  # merged or evicted meanwhile
                 continue
+    for path in graphs.files():
+        with suppress(OSError):
+            length = path.stat().st_size
+            if graphs.is_sound(path):
+                count, size = count + 1, size + length
+            else:
+                damaged.append(str(path))
+                graphs.drop(path)
+    for path in graphs.left_over():
+        left.append(str(path))
+        graphs.drop(path)
     return {"segments": count, "bytes": size, "damaged": damaged, "left_over": left}
 
 
 def info() -> Json:
-    """``{"stores": [...], "bytes", "limit", "folder"}``: what `stores` found, as plain JSON."""
+    """``{"stores": [...], "bytes", "graphs", "limit", "folder"}``: what `stores` found, as plain JSON.
+
+    graphs: bytes of the compiled graphs, which ``bytes`` contains.
+    """
     found = stores()
-    total = sum(each.bytes for each in found)
-    return {"stores": [asdict(each) for each in found], "bytes": total, "limit": limit(), "folder": str(home())}
+    compiled = sum(file.size for file in _sizes(graphs.files()))
+    return {
+        "stores": [asdict(each) for each in found],
+        "bytes": sum(each.bytes for each in found) + compiled,
+        "graphs": compiled,
+        "limit": limit(),
+        "folder": str(home()),
+    }
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -174,11 +197,15 @@ def _folders() -> Iterator[Path]:
 
 
 def _files(folder: Path) -> list[_File]:
+    return _sizes([folder / name for name in segments.listed(folder)])
+
+
+def _sizes(paths: Sequence[Path]) -> list[_File]:
     found = []
-    for name in segments.listed(folder):
+    for path in paths:
         with suppress(OSError):
-            stat = (folder / name).stat()
-            found.append(_File(stat.st_mtime, stat.st_size, folder / name))
+            stat = path.stat()
+            found.append(_File(stat.st_mtime, stat.st_size, path))
     return found
 
 

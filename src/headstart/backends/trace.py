@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,26 +56,36 @@ def named(arrays: Sequence[np.ndarray], outputs: Sequence[str]) -> dict[str, Row
 class Graphs:
     """Compiled graphs of one source, one for each set of input names, made when a batch first needs it.
 
-    make: (traceable module, example tensors) -> whatever runs.
+    make: (traceable module, example tensors) -> whatever runs. recall: (input names, example tensors) -> the same as an
+    earlier process made it, or None; without one the network is not even copied.
     """
 
     def __init__(
-        self, source: Source, outputs: Sequence[str], make: Callable[[Traceable, tuple[torch.Tensor, ...]], Any]
+        self,
+        source: Source,
+        outputs: Sequence[str],
+        make: Callable[[Traceable, tuple[torch.Tensor, ...]], Any],
+        recall: Callable[[tuple[str, ...], tuple[torch.Tensor, ...]], Any] = lambda names, example: None,
     ) -> None:
-        self._source = freeze(source, torch.device("cpu"), "fp32", fused=False)
-        self._outputs, self._make = outputs, make
+        self._source, self._outputs = source, outputs
+        self._make, self._recall = make, recall
         self._made: dict[tuple[str, ...], Any] = {}
 
     def of(self, batch: Batch) -> Any:
         """The graph for batches with these inputs."""
         names = tuple(batch.inputs)
         if names not in self._made:
-            with silence(), torch.no_grad():
-                self._made[names] = self._make(
-                    Traceable(self._source, names, self._outputs).eval(),
-                    tuple(tensor[:2] for tensor in batch.inputs.values()),  # tracing runs the network once
-                )
+            example = tuple(tensor[:2] for tensor in batch.inputs.values())  # tracing runs the network once
+            found = self._recall(names, example)
+            if found is None:
+                with silence(), torch.no_grad():
+                    found = self._make(Traceable(self._frozen, names, self._outputs).eval(), example)
+            self._made[names] = found
         return self._made[names]
+
+    @cached_property
+    def _frozen(self) -> Source:
+        return freeze(self._source, torch.device("cpu"), "fp32", fused=False)
 
 
 @contextmanager

@@ -78,6 +78,8 @@ def info() -> Answer:
         for each in data["stores"]
     ]
     total = f"{_size(data['bytes'])} of at most {_size(data['limit'])} in {data['folder']}"
+    if data["graphs"]:
+        total += f" ({_size(data['graphs'])} of it compiled graphs)"
     return Answer(data, total, ("source", "output", "precision", "rows", "size", "last used") if rows else (), rows)
 
 
