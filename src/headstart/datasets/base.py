@@ -69,6 +69,7 @@ class Dataset:
         self.root = root
         self.rejects = tuple(rejects)
         self.numbers = list(numbers) if numbers is not None else list(range(1, len(table) + 1))
+        self._prints: list[np.ndarray] = []  # the fingerprints, once known; shared with copies of the same inputs
 
     def __len__(self) -> int:
         return len(self.table)
@@ -98,7 +99,7 @@ class Dataset:
 
     @property
     def target(self) -> Column | None:
-        """The target column, or None where the rows are unlabelled."""
+        """The target column (of several the first), or None where the rows are unlabelled."""
         targets = self.with_role("target")
         return targets[0] if targets else None
 
@@ -116,10 +117,14 @@ class Dataset:
         return _values(self.table, name)
 
     def targets(self) -> list[Any]:
-        """The target values. Raises DataError HS-DATA-003 where there is no target column."""
+        """The target values; of several target columns a tuple a row, in the order of the columns.
+
+        Raises DataError HS-DATA-003 where there is no target column.
+        """
         if self.target is None:
             raise DataError("HS-DATA-003", f"{self.origin}: the rows have no target column.", "Name one with --target.")
-        return self.values(self.target.name)
+        columns = [self.values(column.name) for column in self.with_role("target")]
+        return columns[0] if len(columns) == 1 else list(zip(*columns))
 
     def groups(self) -> np.ndarray | None:
         """Integer codes [N] of the group column (several columns: their combination), or None without one.
@@ -179,13 +184,15 @@ class Dataset:
     def select(self, rows: Sequence[int]) -> Dataset:
         """These rows, in this order, without copying them."""
         chosen = [int(row) for row in rows]
-        return Dataset(
+        part = Dataset(
             self.table.select(chosen),
             self.columns,
             origin=self.origin,
             root=self.root,
             numbers=[self.numbers[row] for row in chosen],
         )
+        part._prints = [known[chosen] for known in self._prints]
+        return part
 
     def without(self, *roles: Role) -> Dataset:
         """The same rows with the columns of these roles removed, not hidden."""
@@ -202,14 +209,38 @@ class Dataset:
         columns = [replace(c, role=wanted[c.name]) if c.name in wanted else c for c in self.columns]  # type: ignore[arg-type]
         return self._with(self.table, columns)
 
+    def aim(self, target: str | Iterable[str]) -> Dataset:
+        """A copy in which these columns are the target and no others; other targets take no part ("unused").
+
+        Raises DataError HS-DATA-003 with did-you-mean for an unknown name.
+        """
+        named = [target] if isinstance(target, str) else list(target)
+        for name in named:
+            self.column(name)
+        others = [column.name for column in self.with_role("target") if column.name not in named]
+        return self.assign(target=named, unused=others)
+
     def _with(self, table: datasets.Dataset, columns: Sequence[Column]) -> Dataset:
-        return Dataset(table, columns, origin=self.origin, root=self.root, rejects=self.rejects, numbers=self.numbers)
+        other = Dataset(table, columns, origin=self.origin, root=self.root, rejects=self.rejects, numbers=self.numbers)
+        if other.inputs == self.inputs:
+            other._prints = self._prints
+        return other
 
     # --- identity ----------------------------------------------------------------------------------------------
 
     def fingerprints(self, rows: Sequence[int] | None = None) -> list[str]:
-        """A content digest of each row's input (hex, 32 characters): equal inputs have equal digests. [N]."""
-        return [fingerprint(sample) for sample in self.samples(rows)]
+        """A content digest of each row's input (hex, 32 characters): equal inputs have equal digests. [N].
+
+        Those of all rows are computed once, and then known to every selection and copy with the same inputs.
+        """
+        import numpy as np
+
+        if rows is not None and not self._prints:
+            return [fingerprint(sample) for sample in self.samples(rows)]
+        if not self._prints:
+            self._prints.append(np.array([fingerprint(sample) for sample in self.samples()], dtype="S32"))
+        known = self._prints[0] if rows is None else self._prints[0][np.asarray(rows, dtype=np.int64)]
+        return [str(digest) for digest in known.astype("U32")]
 
 
 def _values(table: datasets.Dataset, name: str) -> list[Any]:
@@ -240,8 +271,11 @@ def fingerprint(sample: Sample) -> str:
 
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+_SUFFIXES = tuple(IMAGE_SUFFIXES)
 
 
 def is_image_path(text: str) -> bool:
     """Whether the text names an image file that exists."""
+    if not text.lower().endswith(_SUFFIXES):  # most texts: the path is not even made
+        return False
     return Path(text).suffix.lower() in IMAGE_SUFFIXES and Path(text).is_file()
