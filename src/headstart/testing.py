@@ -115,10 +115,14 @@ def _check_safe(folder: Path) -> None:
 # --- tasks -------------------------------------------------------------------------------------------------------
 
 
-def check_task(task_class: type[Task], values: Sequence[Any], kind: str) -> None:
-    """Learning, encoding, metric, decoding, loss and JSON of a task on N target values of a column kind."""
-    column = Column("target", "target", kind)  # type: ignore[arg-type]
-    assert task_class.matches(column, values), f"{task_class.name} does not match a column of the kind {kind}"
+def check_task(task_class: type[Task], values: Sequence[Any], kind: str | Sequence[str]) -> None:
+    """Learning, encoding, metric, decoding, loss and JSON of a task on N target values of a column kind.
+
+    A task of several columns: their kinds, and tuples of values.
+    """
+    if isinstance(kind, str):
+        column = Column("target", "target", kind)  # type: ignore[arg-type]
+        assert task_class.matches(column, values), f"{task_class.name} does not match a column of the kind {kind}"
     task = task_class.learn(dataset_with(["x"] * len(values), values, kind))
     back = task_class.from_json(json.loads(json.dumps(task.to_json())))
     assert back.to_json() == task.to_json(), "to_json, from_json, to_json is not the same"
@@ -175,12 +179,20 @@ def _check_training(task: Task, outputs: Any, targets: Any) -> None:
     assert np.isfinite(weight).all() and np.isfinite(bias).all(), "linear gives values that are not finite"
 
 
-def dataset_with(inputs: Sequence[Any], targets: Sequence[Any], kind: str, input_kind: str = "text") -> Dataset:
-    """A dataset of the columns ``input`` and ``target`` from values in memory."""
+def dataset_with(
+    inputs: Sequence[Any], targets: Sequence[Any], kind: str | Sequence[str], input_kind: str = "text"
+) -> Dataset:
+    """A dataset of the columns ``input`` and ``target`` from values in memory; of several kinds ``target_1`` and on."""
     import datasets
 
-    table = datasets.Dataset.from_dict({"input": list(inputs), "target": list(targets)})
-    columns = [Column("input", "input", input_kind), Column("target", "target", kind)]  # type: ignore[arg-type]
+    if isinstance(kind, str):
+        named = {"target": (list(targets), kind)}
+    else:
+        columns_of = zip(zip(*targets), kind, strict=True)
+        named = {f"target_{place}": (list(column), each) for place, (column, each) in enumerate(columns_of, start=1)}
+    table = datasets.Dataset.from_dict({"input": list(inputs), **{name: column for name, (column, _) in named.items()}})
+    columns = [Column("input", "input", input_kind)]  # type: ignore[arg-type]
+    columns += [Column(name, "target", each) for name, (_, each) in named.items()]  # type: ignore[arg-type]
     return Dataset(table, columns, origin="memory")
 
 

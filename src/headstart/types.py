@@ -63,13 +63,15 @@ class Prediction:
     """Decoded predictions in the user's own labels.
 
     values: N labels, numbers, lists of labels, or lists of tags. probabilities: [N,C] or None.
-    confidence: [N] in 0..1 or None. classes: the C labels in column order, or empty.
+    confidence: [N] in 0..1 or None. classes: the C labels in column order, or empty. parts: of several target columns
+    the prediction of each; then ``values`` are dicts column -> value.
     """
 
     values: list[Any]
     probabilities: np.ndarray | None = None
     confidence: np.ndarray | None = None
     classes: list[Any] = field(default_factory=list)
+    parts: dict[str, Prediction] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -186,6 +188,37 @@ class Mistake:
     thumbnail: str | None = None
 
 
+@dataclass(frozen=True)
+class TargetResult:
+    """What came out for one of several target columns; the fields mean what they mean in `Record`.
+
+    candidates: the same models as in the record, scored on this target.
+    """
+
+    name: str
+    task: Json
+    candidates: list[Candidate]
+    chosen_transfer: str | None
+    shipped: str
+    shipped_because: str
+    shipped_by: str
+    metrics: dict[str, float]
+    verdict: Verdict | None
+    confusion: Json | None
+    residuals: Json | None
+    mistakes: list[Mistake]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TargetResult:
+        """What ``dataclasses.asdict`` made of it."""
+        fields = dict(data)
+        fields["candidates"] = [Candidate(**row) for row in fields["candidates"]]
+        fields["mistakes"] = [Mistake(**row) for row in fields["mistakes"]]
+        if fields["verdict"] is not None:
+            fields["verdict"] = _verdict(fields["verdict"])
+        return cls(**fields)
+
+
 @dataclass
 class Record:
     """Everything a run leaves to be read: summary, card and report are made from this alone. Plain JSON.
@@ -194,6 +227,9 @@ class Record:
     shipped_by: ``validation``, or ``test`` where the test verdict overruled that choice.
     confusion: {"labels": [...], "counts": [[...]]} rows true, columns predicted, or None.
     residuals: {"truth": [...], "prediction": [...]} or None. seconds: cost by stage.
+    targets: of several target columns the result of each; then ``shipped`` names the one model of all of them, or the
+    bundle. affinity: which of them help each other: {"targets", "share" [K][K] (row: whose step, column: on whose
+    loss), "lookahead" [K][K], "error" [K][K], "measured", "together"}, or None.
     versions: library -> version. machine: {"cpu", "cores", "device", "precision"}.
     """
 
@@ -226,6 +262,8 @@ class Record:
     shipped_by: str = "validation"
     ranking: Json | None = None  # why this source: ranker, place, of, reason, candidates; None where it was named
     comparisons: list[Comparison] = field(default_factory=list)
+    targets: list[TargetResult] = field(default_factory=list)
+    affinity: Json | None = None
 
     def to_json(self) -> Json:
         """The record as plain JSON values."""
@@ -243,6 +281,7 @@ class Record:
         fields["comparisons"] = [
             Comparison(**{**row, "verdict": _verdict(row["verdict"])}) for row in fields.get("comparisons", [])
         ]
+        fields["targets"] = [TargetResult.from_json(row) for row in fields.get("targets", [])]
         if fields["head_start"] is not None:
             start = dict(fields["head_start"])
             start["transfer"], start["control"] = Curve(**start["transfer"]), Curve(**start["control"])

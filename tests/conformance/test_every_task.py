@@ -15,6 +15,13 @@ EXAMPLES = {
     ],
     "multilabel": [([["x"], ["x", "y"], [], ["y"], ["z", "x"], ["z"]], "labels")],
     "regression": [([1.5, -2.0, 0.25, 1000.0, 3.0, 4.0], "number")],
+    "several": [
+        (
+            [("a", 1.5, ["x"]), ("b", 2.5, []), ("a", 0.5, ["y", "x"]), ("b", 9.0, ["y"])],
+            ("category", "number", "labels"),
+        ),
+        ([("a", 1), ("b", 2), ("a", 1), ("b", 2), ("c", 2), ("c", 1)], ("category", "category")),
+    ],
     "token_labels": [([["O", "B-PER", "I-PER"], ["O"], ["B-LOC", "O"], ["B-PER", "O", "O", "B-LOC"]], "tags")],
 }
 

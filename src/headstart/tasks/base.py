@@ -49,6 +49,10 @@ class Task(ABC):
     def learn(cls, dataset: Dataset) -> Task:
         """Classes or scale from the target values. Raises DataError (one class, NaN, mixed types, ...)."""
 
+    def relearned(self, dataset: Dataset) -> Task:
+        """The same task with its scale learned on these rows, as test rows took part in what came before the split."""
+        return self
+
     @abstractmethod
     def to_json(self) -> Json:
         """What `from_json` needs; has the key ``name``."""
@@ -141,9 +145,14 @@ def weighted(losses: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
 ORDER = ("token_labels", "multilabel", "classification", "regression")
 """Own tasks from the most to the least specific; plugins are asked after them."""
 
+SEVERAL = "several"
+"""The task of several target columns."""
+
 
 def infer_task(dataset: Dataset, name: str | None = None) -> Task:
     """The task of the target column, learned on these rows; ``name`` overrides what the column suggests.
+
+    Several target columns make the task ``several``, whose parts are what each column suggests.
 
     Raises TaskError HS-TASK-001 for an unknown name and HS-TASK-002 where the task does not fit the column, DataError
     HS-DATA-003 without a target column, HS-DATA-012 for fewer than 2 rows, and what `Task.learn` raises.
@@ -151,6 +160,13 @@ def infer_task(dataset: Dataset, name: str | None = None) -> Task:
     values = dataset.targets()
     column = dataset.target
     assert column is not None
+    if len(dataset.with_role("target")) > 1:
+        if name not in (None, SEVERAL):
+            raise TaskError(
+                "HS-TASK-002", f"{where(dataset)}: --task {name} names one task for several targets.",
+                "Leave --task out; say what a column holds with --kind, such as --kind rating=number.",
+            )  # fmt: skip
+        return catalog.find("tasks", SEVERAL).learn(dataset)  # type: ignore[no-any-return]
     if name is not None:
         task: type[Task] = catalog.find("tasks", name)
         if not task.matches(column, values) and not _learnable(task, column, values):

@@ -72,6 +72,10 @@ class Regression(Task):
         largest = np.abs(numbers).max()  # scaled before squaring, so that 1e300 does not overflow
         return cls(float((numbers / largest).mean() * largest), float((numbers / largest).std() * largest))
 
+    def relearned(self, dataset: Dataset) -> Regression:
+        """Mean and scale of these rows."""
+        return Regression.learn(dataset)
+
     def to_json(self) -> Json:
         """The name, mean and scale."""
         return {"name": self.name, "mean": self.mean, "scale": self.scale}
