@@ -163,3 +163,14 @@ def test_balanced_blocks_do_not_drown_the_first():
     spread = [float(np.var(block * part, axis=0).sum()) for block, part in zip(blocks, np.split(factors, [3, 8]))]
     assert spread == pytest.approx([1.0, 0.25, 0.0], abs=1e-5)
     assert np.array_equal(balance(blocks[:1]), np.ones(3))
+
+
+def test_without_the_outputs_of_all_rows_the_head_is_the_same_and_the_score_is_that_of_the_search(rng, monkeypatch):
+    monkeypatch.setattr(linear, "SEARCH_ITEMS", 200)
+    X, task = rng.normal(size=(600, 5)), Classification(["a", "b", "c"])
+    y = (X[:, :3] + 0.5 * rng.normal(size=(600, 3))).argmax(axis=1)
+    full, lean = fit_linear(task, X, y), fit_linear(task, X, y, outside=False)
+    assert np.array_equal(full.weight, lean.weight) and np.array_equal(full.bias, lean.bias)
+    assert full.cv_outputs.shape == (600, 3) and lean.cv_outputs is None
+    assert lean.cv_score == next(score for strength, score, _ in lean.path if strength == lean.strength)
+    assert fit_linear(task, X, y, strengths=[1.0], outside=False).cv_outputs.shape == (600, 3)  # nothing was searched

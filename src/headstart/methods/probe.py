@@ -42,8 +42,9 @@ class Probe(Method):
         targets = problem.task.encode(problem.train.targets())
         best: tuple[float, tuple[str, ...], LinearFit] | None = None
         problem.extractor.ensure(problem.train, self.outputs_read(problem.extractor, problem.task))
+        outside = len(choices) > 1 or bool(problem.options.get("out_of_fold", True))
         for outputs in choices:
-            fit = self._linear(problem, outputs, targets, None if best is None else best[2].strength)
+            fit = self._linear(problem, outputs, targets, None if best is None else best[2].strength, outside)
             if best is None or fit.cv_score > best[0] + 1e-3:  # a wider head must earn its width
                 best = (fit.cv_score, outputs, fit)
         assert best is not None
@@ -82,8 +83,13 @@ class Probe(Method):
                 raise MethodError("HS-METHOD-002", f'probe: there is no layer "{name}".', f"Known: {', '.join(known)}")
         return [tuple(names)]
 
-    def _linear(self, problem: Problem, outputs: tuple[str, ...], targets: Any, near: float | None = None) -> LinearFit:
-        """near: the strength that fewer layers settled on; balanced as they are, more of them want one beside it."""
+    def _linear(
+        self, problem: Problem, outputs: tuple[str, ...], targets: Any, near: float | None, outside: bool
+    ) -> LinearFit:
+        """near: the strength that fewer layers settled on; balanced as they are, more of them want one beside it.
+
+        outside: whether anyone reads the out-of-fold outputs of all rows.
+        """
         extractor = problem.extractor
         assert extractor is not None
         strengths = None if self.strength == 0 else [self.strength]
@@ -97,12 +103,12 @@ class Probe(Method):
             owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
             return fit_linear(
                 problem.task, X, y, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds,
-                owner=owner, weights=weights,
+                owner=owner, weights=weights, outside=outside,
             )  # fmt: skip
         blocks = extractor.blocks(problem.train, outputs)
         factors = balance(blocks)
         fit = fit_linear(
             problem.task, np.concatenate(blocks, axis=1) * factors, targets, groups=groups, seed=problem.seed,
-            strengths=strengths, folds=self.folds, weights=weights,
+            strengths=strengths, folds=self.folds, weights=weights, outside=outside,
         )  # fmt: skip
         return replace(fit, weight=fit.weight * factors)
