@@ -53,6 +53,11 @@ class Rotated:
         weight = None if self.weight is None else self.weight[rows]
         return Rotated(self.Z[rows], self.curvature * (len(rows) / max(n, 1)), np.zeros(width), weight=weight)
 
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether the axes were found, so that the Gram matrix of all rows is diagonal."""
+        return self.axes is not None or self.dual is not None
+
     @cached_property
     def counts(self) -> Array:
         """How much each row counts, [n]."""

@@ -110,6 +110,12 @@ class Task(ABC):
         Returns W [C,D] and b [C] such that X W' + b are the outputs.
         """
 
+    def indicators(self, y: Targets) -> Array | None:
+        """Encoded targets as numbers [n,C] that sum to 0 in every row, for a head by least squares beside `linear`;
+        None: there is none.
+        """
+        return None
+
     # --- scoring and decoding ----------------------------------------------------------------------------------
 
     @abstractmethod

@@ -101,6 +101,10 @@ class Classification(Labelled):
         """Multinomial logistic regression; scikit-learn's LogisticRegression(C=strength)."""
         return multinomial(X, y, self.width, strength, start)
 
+    def indicators(self, y: Targets) -> Array:
+        """[N,C]: 1 for the class of the row and 0 for the others, less 1/C so that rows sum to 0."""
+        return np.asarray(np.eye(self.width)[np.asarray(y)] - 1 / self.width)
+
     def statistics(self, output: Outputs, target: Targets) -> Array:
         """[N,2]: correct, 1."""
         target = np.asarray(target)
