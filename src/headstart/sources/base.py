@@ -21,7 +21,7 @@ from torch import nn
 
 from headstart.errors import SourceError
 from headstart.sources import weights
-from headstart.sources.layers import Layer, is_channels_last, ordered_layers
+from headstart.sources.layers import Layer, is_channels_last, located, ordered_layers
 from headstart.types import Batch, Features, Json, Modality, Sample
 
 
@@ -169,6 +169,13 @@ class Source(ABC):
         other.classifier, other.classes = None, ()
         other.network = network.eval()
         other._layers = None
+        return other
+
+    def rewired(self, rewire: Callable[[nn.Module], object]) -> Source:
+        """A copy in whose network ``rewire`` exchanged modules in place; its layers are those of this one, by name."""
+        other = self.clone()
+        rewire(other.network)
+        other._layers = [located(other.network, layer.name, layer.parts) for layer in self.layers()]
         return other
 
 

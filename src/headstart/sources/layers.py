@@ -11,7 +11,7 @@ Three observations replace a table of architectures:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Layer:
 class Group(nn.Module):
     """Modules and loose parameters that make one layer. It only holds them; the network calls them itself."""
 
-    def __init__(self, parts: list[nn.Module | nn.Parameter]) -> None:
+    def __init__(self, parts: Sequence[nn.Module | nn.Parameter]) -> None:
         super().__init__()
         for i, part in enumerate(parts):
             if isinstance(part, nn.Parameter):
@@ -74,6 +74,14 @@ def ordered_layers(network: nn.Module, run: Callable[[], object]) -> list[Layer]
     if waiting:
         groups.append(waiting)
     return [_layer(network, units, group) for group in _with_loose(groups, loose)]
+
+
+def located(network: nn.Module, name: str, parts: Sequence[str]) -> Layer:
+    """The layer of these parts (dotted names of modules and loose parameters) as it now stands in the network."""
+    held = dict(network.named_modules(remove_duplicate=False))
+    found = [held[part] if part in held else network.get_parameter(part) for part in parts]
+    modules = [part for part in found if isinstance(part, nn.Module)]
+    return Layer(name, modules[0] if len(found) == 1 else Group(found), tuple(parts), modules[-1])
 
 
 def is_channels_last(module: nn.Module, output: torch.Tensor) -> bool:
@@ -113,12 +121,7 @@ def _with_loose(groups: list[list[str]], loose: list[str]) -> list[list[str]]:
 
 def _layer(network: nn.Module, units: dict[str, nn.Module], names: list[str]) -> Layer:
     modules = [name for name in names if name in units]
-    name = next((name for name in modules if _heavy(units[name])), modules[0])
-    last = units[modules[-1]]
-    if len(names) == 1:
-        return Layer(name, last, (name,), last)
-    parts = [units[part] if part in units else network.get_parameter(part) for part in names]
-    return Layer(name, Group(parts), tuple(names), last)
+    return located(network, next((name for name in modules if _heavy(units[name])), modules[0]), names)
 
 
 def _open(prefix: str, module: nn.Module, outermost: bool, units: dict[str, nn.Module], loose: list[str]) -> None:
