@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import headstart
 from headstart import catalog
@@ -20,7 +21,7 @@ from headstart.ranking.table import Ranking, Row, Skipped, ordinal
 from headstart.sources import shelf
 from headstart.sources.base import Source
 from headstart.tasks.classification import Classification
-from tests.conformance.examples import tiny_bert
+from tests.conformance.examples import tiny_bert, tiny_torchvision
 from tests.test_transfer import lines, sentiment
 
 QUICK = {"precision": "fp32", "concatenate": False}
@@ -41,6 +42,12 @@ def named(source: Source, name: str) -> Source:
     other = source.clone()
     other.card = replace(source.card, name=name)
     return other
+
+
+def named_alone(source: Source, name: str) -> Source:
+    """The source itself under another name; unlike a clone it keeps its classifier."""
+    source.card = replace(source.card, name=name)
+    return source
 
 
 def deaf(source: Source) -> Source:
@@ -178,8 +185,60 @@ def test_all_rankers_make_a_column_each(bert, home):
     found = headstart.rank(sentiment(80, 0.0), "label", sources=[bert], ranker="all", **QUICK)
     able = {name for name in catalog.names("rankers") if catalog.find("rankers", name).needs == "features"}
     assert {found.ranker, *found.best.scores} == able and "leep" not in found.headings()
-    assert any("leep" in note for note in found.notes)
+    assert "leep does not score bert: no classifier of its own." in found.notes
     assert all(len(row) == len(found.headings()) for row in found.cells())
+
+
+@pytest.fixture
+def pictures(home):
+    """A folder of red and blue pictures with noise."""
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        place = home / "pictures" / ("red" if number % 2 else "blue")
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 120, (48, 48, 3), dtype=np.uint8)
+        pixels[..., 0 if number % 2 else 2] += 120
+        Image.fromarray(pixels).save(place / f"{number}.png")
+    return home / "pictures"
+
+
+def test_leep_reads_what_the_sources_own_classifier_says(home, pictures):
+    from headstart.rankers.leep import LEEP
+    from headstart.sources import torchvision
+
+    source = named_alone(tiny_torchvision(home), "known")
+    found = headstart.rank(pictures, sources=[named(source, "bare"), source], ranker="leep", **QUICK)
+    assert [row.source for row in found] == ["known"] and found.best.score < 0 and not found.best.is_chance
+    assert [each.source for each in found.skipped] == ["bare"] and "no classifier" in found.skipped[0].reason
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        whole = torchvision.build("shufflenet_v2_x0_5")  # of the same weights, with its classifier in its place
+    data = headstart.read(pictures)
+    with torch.no_grad():
+        theta = whole(source.preprocess(data.samples()).inputs["pixel_values"]).double().softmax(dim=1).numpy()
+    y = np.array([label == "red" for label in data.targets()]).astype(int)
+    assert found.best.score == pytest.approx(LEEP().score(theta, y), rel=1e-3)
+    with pytest.raises(MethodError, match=r"HS-METHOD-003: leep .*none has one: bare\..*--ranker probe_cv"):
+        headstart.rank(pictures, sources=[named(source, "bare")], ranker="leep", **QUICK)
+    with pytest.raises(MethodError, match="Leave --layers out"):
+        headstart.rank(pictures, sources=[source], ranker="leep", layers=True, **QUICK)
+
+
+def test_all_rankers_show_leep_where_a_source_has_a_classifier(home, pictures):
+    source = named_alone(tiny_torchvision(home), "known")
+    found = headstart.rank(pictures, sources=[source, named(source, "bare")], ranker="all", **QUICK)
+    assert "leep" in found.headings() and "leep does not score bare: no classifier of its own." in found.notes
+    for row in found:
+        assert (row.scores["leep"] is None) == (row.source == "bare")
+    column = found.headings().index("leep")
+    assert {"-"} < {row[column] for row in found.cells()} and "null" in json.dumps(found.to_json())
+
+
+def test_words_have_no_class_probabilities(bert, home):
+    rows = lines(60)
+    data = {"tokens": rows, "y": [["B-X" if word == "good" else "O" for word in row] for row in rows]}
+    with pytest.raises(MethodError, match="leep is not defined for token labels"):
+        headstart.rank(data, "y", sources=[bert], ranker="leep", **QUICK)
 
 
 @pytest.mark.parametrize("task", ["regression", "multilabel", "token_labels"])
@@ -222,7 +281,6 @@ def test_a_source_that_cannot_be_had_is_listed_and_the_rest_goes_on(bert, home, 
         ({"sources": " , "}, "HS-USAGE-001"),
         ({"rows": 3}, "HS-USAGE-001"),
         ({"ranker": "logmee"}, "HS-METHOD-001"),
-        ({"ranker": "leep"}, "HS-METHOD-003"),
         ({"target": "lable"}, "HS-DATA-003"),
     ],
 )
@@ -329,6 +387,22 @@ def test_features_that_complete_each_other_are_offered_side_by_side():
     same = concatenation(task, [("left", left), ("twin", left.copy())], y)
     assert same is not None and not same.helps and "does not help" in same.sentence("accuracy")
     assert concatenation(task, [("left", left)], y) is None
+    assert "headstart fit ... --source left+right" in found.sentence("accuracy")
+    assert "--source" not in same.sentence("accuracy")
+
+
+def test_sources_side_by_side_are_ranked_and_not_offered_again(bert, home):
+    bert.save(home / "one")
+    named(bert.untrained(3), "other").save(home / "two")
+    names = [str(home / "one"), str(home / "two")]
+    options = {"precision": "fp32", "sources": [*names, "+".join(names)]}
+    found = headstart.rank(sentiment(80, 0.0), "label", **options)
+    joined = next(row for row in found if row.source.endswith("+other"))
+    assert joined.width == 64 and len(found) == 3
+    note = next(note for note in found.notes if note.startswith("Side by side"))
+    assert len(note.split(":")[1].split(",")[0].split(" + ")) == 2, "the pair itself is no part of a pair"
+    again = headstart.rank(sentiment(80, 0.0), "label", **options)
+    assert all(row.rate is None for row in again), "all is stored under the names of the parts"
 
 
 # --- the choice of a fit -------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.nn.linear import LinearFit, fit_linear
+from headstart.sources.concatenated import SIGN
 from headstart.tasks.base import Array, Task
 
 DRAWS = 1000
@@ -40,7 +41,8 @@ class Concatenation:
         words = " + ".join(self.names)
         figures = f"{metric} {self.score:.3f} against {self.alone:.3f} of {self.single} alone, cross-validated"
         gain = f"{self.score - self.alone:+.3f}, standard error {self.error:.3f}"
-        return f"Side by side {'helps' if self.helps else 'does not help'}: {words}, {figures} ({gain})."
+        use = f" Use them so: headstart fit ... --source {SIGN.join(self.names)}" if self.helps else ""
+        return f"Side by side {'helps' if self.helps else 'does not help'}: {words}, {figures} ({gain}).{use}"
 
 
 def concatenation(

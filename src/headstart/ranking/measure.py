@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from headstart.errors import HeadstartError, SourceError
 from headstart.runtime import Extractor
 from headstart.sources import shelf
 from headstart.sources.base import Source
+from headstart.sources.concatenated import wordless
 from headstart.tasks.base import Task
 
 Array: TypeAlias = np.ndarray
@@ -52,6 +54,17 @@ class Sampled:
         """A frozen pass over ``rows`` rows; 0 where nothing had to be computed."""
         return 0.0 if self.rate is None else rows / self.rate
 
+    @cached_property
+    def probabilities(self) -> Array | None:
+        """[N,Z]: what the source's own classifier says of the rows; None where it has none, and for words."""
+        classifier = self.source.classifier
+        if classifier is None or "pooled" not in self.outputs:
+            return None
+        from scipy.special import softmax
+
+        weight, bias = (value.detach().cpu().double().numpy() for value in (classifier.weight, classifier.bias))
+        return np.asarray(softmax(self.outputs["pooled"] @ weight.T + bias, axis=1))
+
 
 def open_for(dataset: Dataset, source: str | Source) -> Source:
     """The source, ready for these rows.
@@ -60,6 +73,8 @@ def open_for(dataset: Dataset, source: str | Source) -> Source:
     """
     opened = shelf.open_source(source) if isinstance(source, str) else source
     _refuse(dataset, opened.card.name, opened.card.modality)
+    if opened.provider == "concatenated":
+        _refuse_words(dataset, opened.card.name)
     if opened.provider == "identity":
         opened.preprocess(dataset.samples(range(len(dataset))))  # fixes the columns
     return opened
@@ -69,6 +84,10 @@ def refuse_unfit(dataset: Dataset, source: str | Source) -> None:
     """Raise what is certain before anything is fetched: SourceError HS-SOURCE-001 (unknown), -005 (other modality)."""
     if isinstance(source, Source):
         _refuse(dataset, source.card.name, source.card.modality)
+    elif len(parts := shelf.parts(source)) > 1:
+        _refuse_words(dataset, source)
+        for part in parts:
+            refuse_unfit(dataset, part)
     elif source.partition(":")[0] not in shelf.HUBS and not (source not in shelf.names() and Path(source).is_dir()):
         _refuse(dataset, source, str(shelf.info(source)["modality"]))
 
@@ -81,6 +100,12 @@ def _refuse(dataset: Dataset, name: str, modality: str) -> None:
             f"{name} reads {modality}; the input of {dataset.origin} is {dataset.modality}.",
             f"Use --source {fitting[0] if fitting else 'identity'}, or name other columns with --input.",
         )
+
+
+def _refuse_words(dataset: Dataset, name: str) -> None:
+    """Raise SourceError HS-SOURCE-005 where the target of the rows is one of words, for sources side by side."""
+    if any(column.role == "target" and column.kind == "tags" for column in dataset.columns):
+        raise wordless(name)
 
 
 def sample_features(

@@ -16,7 +16,8 @@ class Row:
     layer: where the network is cut, or None for its own output. low, high: 95 % interval of the score. chance: mean
     score on shuffled targets; chance_high: what chance reaches in one of 20. share: how far from chance (0) to the best
     candidate (1). tied: cannot be told from the best. seconds: a frozen pass over all rows of the data that are not
-    stored yet. rate: rows a second, None where nothing was computed. scores: by the other rankers that were asked.
+    stored yet. rate: rows a second, None where nothing was computed. scores: by the other rankers that were asked; None
+    where one cannot score it.
     """
 
     source: str
@@ -33,7 +34,7 @@ class Row:
     rate: float | None
     width: int
     licence: str
-    scores: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -114,7 +115,7 @@ class Ranking:
                 f"{row.low:.3f} to {row.high:.3f}",
                 f"{row.chance:.3f}",
                 "no better than chance" if row.is_chance else f"{row.share:.0%}",
-                *(f"{score:.3f}" for score in row.scores.values()),
+                *("-" if score is None else f"{score:.3f}" for score in row.scores.values()),
                 f"{row.width:,}",
                 _seconds(row.seconds),
                 row.licence,

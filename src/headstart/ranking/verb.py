@@ -31,6 +31,7 @@ from headstart.sources.base import Source
 from headstart.tasks.base import Array, Task, infer_task
 
 DEFAULT = "probe_cv"
+UNCLASSIFIED = "It has no classifier of its own"
 ROWS = 2000
 SENTENCE = 8  # of token tasks this share of the rows is enough: each has several words
 
@@ -62,8 +63,9 @@ def rank(
     scored. concatenate: try the best sources side by side.
 
     Raises what `read` and `infer_task` raise; MethodError HS-METHOD-001 for an unknown ranker and HS-METHOD-003 for one
-    that does not read the target; SourceError HS-SOURCE-001 for an unknown source, HS-SOURCE-005 for one of another
-    modality, HS-SOURCE-003 where none can be had; UsageError HS-USAGE-001.
+    that does not read the target, or where no source has the classifier that it reads; SourceError HS-SOURCE-001 for an
+    unknown source, HS-SOURCE-005 for one of another modality, HS-SOURCE-003 where none can be had; UsageError
+    HS-USAGE-001.
     """
     if rows < 20:
         raise UsageError("HS-USAGE-001", f"{rows} rows are too few to rank on.", "Expected 20 or more.")
@@ -108,7 +110,7 @@ class _Scored:
     sampled: Sampled
     output: str
     result: Calibrated
-    scores: dict[str, float]
+    scores: dict[str, float | None]
 
 
 def rank_sources(
@@ -137,6 +139,8 @@ def rank_sources(
     main, others, notes = _rankers(ranker, task)
     if layers and task.needs == "tokens":
         raise MethodError("HS-METHOD-003", "token labels are read off the last layer alone.", "Leave --layers out.")
+    if layers and main.needs == "probabilities":
+        raise MethodError("HS-METHOD-003", f"{main.name} reads the last layer alone.", "Leave --layers out.")
     chosen = _sample(train, task, rows, seed)
     rest = np.setdiff1d(np.arange(len(train)), chosen)
     sample, outside = train.select(chosen.tolist()), train.select(rest.tolist()) if len(rest) else None
@@ -152,6 +156,9 @@ def rank_sources(
             continue
         try:
             source = open_for(train, name)
+            if main.needs == "probabilities" and source.classifier is None:
+                skipped.append(Skipped(called, f"{UNCLASSIFIED}, whose probabilities {main.name} reads."))
+                continue
             sampled = sample_features(
                 source, sample, outside, task, layers=layers, precision=precision, backend=backend, also=also,
                 allowed=allowed, left=left, rows=total, report=report,
@@ -168,33 +175,41 @@ def rank_sources(
         notes += [note for note in sampled.notes if note not in notes]
     raise_all(problems)
     if not scored:
-        reasons = " ".join(f"{each.source}: {each.reason}" for each in skipped)
-        raise SourceError("HS-SOURCE-003", f"none of the sources can be ranked. {reasons}", "Name others.")
+        raise _nothing(main, skipped)
     scored.sort(key=lambda each: -each.result.score)
+    notes += _unread(scored, others)
     table = _rows(scored, total, layers)
     notes = [*notes, *_advice(scored, table, task, seed, concatenate, layers)]
     counted = len(sample)
     return Ranking(table, skipped, main.name, task.describe(), counted, total, RESAMPLES, SHUFFLES, seed, notes)
 
 
+def _nothing(main: Ranker, skipped: Sequence[Skipped]) -> HeadstartError:
+    """The error where no source can be scored."""
+    if any(each.reason.startswith(UNCLASSIFIED) for each in skipped):
+        names = ", ".join(each.source for each in skipped)
+        return MethodError(
+            "HS-METHOD-003",
+            f"{main.name} reads the probabilities of a source's own classifier, and none has one: {names}.",
+            f"Use --ranker {DEFAULT}, or name a source that was pretrained to classify.",
+        )
+    reasons = " ".join(f"{each.source}: {each.reason}" for each in skipped)
+    return SourceError("HS-SOURCE-003", f"none of the sources can be ranked. {reasons}", "Name others.")
+
+
 def _rankers(name: str, task: Task) -> tuple[Ranker, list[Ranker], list[str]]:
     """The ranker that sorts, the others of ``all``, and a note on those that cannot read the target."""
     kind = {"multilabel": "labels", "regression": "values"}.get(task.name, "classes")
     main: Ranker = catalog.find("rankers", DEFAULT if name == "all" else name)()
-    if main.needs != "features":
-        raise MethodError(
-            "HS-METHOD-003",
-            f"{main.name} reads class probabilities of a source, and ranking reads features alone.",
-            f"Use --ranker {DEFAULT}.",
-        )
-    if kind not in main.reads:
+    if kind not in main.reads or (main.needs == "probabilities" and task.needs == "tokens"):
         raise MethodError(
             "HS-METHOD-003", f"{main.name} is not defined for {task.describe()}.", f"Use --ranker {DEFAULT}."
         )
     if name != "all":
         return main, [], []
     every = [catalog.find("rankers", other)() for other in catalog.names("rankers") if other != main.name]
-    able = [other for other in every if other.needs == "features" and kind in other.reads]
+    of_rows = task.needs == "pooled"
+    able = [other for other in every if kind in other.reads and (of_rows or other.needs == "features")]
     left = [other.name for other in every if other not in able]
     return main, able, [f"Not defined here: {', '.join(left)}."] if left else []
 
@@ -215,14 +230,35 @@ def _score(sampled: Sampled, main: Ranker, others: Sequence[Ranker], seed: int, 
     called = f"{sampled.source.card.name}: {main.name}"
     for number, (output, features) in enumerate(sampled.outputs.items()):
         report(called, number, len(sampled.outputs))
-        short = leading(features)
-        result = calibrate(
-            main.score, short, sampled.targets, strata_of(sampled.targets), owner=sampled.owner, seed=seed
-        )
-        scores = {other.name: other.score(short, sampled.targets) for other in others}
+        short, targets = leading(features), sampled.targets
+        read = _read(main, sampled, output, short)
+        assert read is not None, "sources without a classifier and layers were refused"
+        result = calibrate(main.score, read, targets, strata_of(targets), owner=sampled.owner, seed=seed)
+        given = {other.name: (other, _read(other, sampled, output, short)) for other in others}
+        scores = {name: None if X is None else other.score(X, targets) for name, (other, X) in given.items()}
         found.append(_Scored(sampled, output, result, scores))
     report(called, len(sampled.outputs), len(sampled.outputs))
     return found
+
+
+def _read(ranker: Ranker, sampled: Sampled, output: str, features: Array) -> Array | None:
+    """What a ranker reads of an output: its features, or the probabilities that the source's classifier makes of it."""
+    if ranker.needs == "features":
+        return features
+    return sampled.probabilities if output == "pooled" else None
+
+
+def _unread(scored: Sequence[_Scored], others: Sequence[Ranker]) -> list[str]:
+    """Who lacks which of the other rankers' scores; a column that nobody has goes."""
+    names = dict.fromkeys(each.sampled.source.card.name for each in scored if each.sampled.source.classifier is None)
+    notes = []
+    for other in others:
+        if other.needs == "probabilities" and names:
+            notes.append(f"{other.name} does not score {', '.join(names)}: no classifier of its own.")
+        if all(each.scores[other.name] is None for each in scored):
+            for each in scored:
+                del each.scores[other.name]
+    return notes
 
 
 def _rows(scored: Sequence[_Scored], total: int, layers: bool) -> list[Row]:
@@ -266,11 +302,14 @@ def _advice(
         notes.append("Not even the best is better than chance: do not expect these sources to help.")
     if layers and table[0].layer is not None:
         notes.append(f"Best depth: --source {table[0].source} --method probe --layers {table[0].layer}")
-    firsts: dict[str, _Scored] = {}
-    for each in scored:
-        firsts.setdefault(each.sampled.source.card.name, each)
-    if concatenate and len(firsts) > 1 and task.needs == "pooled":
-        pairs = [(name, each.sampled.outputs[each.output]) for name, each in firsts.items()]
+    alone = {each.sampled.source.card.name: each.sampled for each in scored if not _joined(each.sampled)}
+    if concatenate and len(alone) > 1 and task.needs == "pooled":
+        pairs = [(name, sampled.outputs["pooled"]) for name, sampled in alone.items()]
         found = concatenation(task, pairs, scored[0].sampled.targets, seed=seed)
         notes += [found.sentence(task.metric.replace("_", " "))] if found is not None else []
     return notes
+
+
+def _joined(sampled: Sampled) -> bool:
+    """Whether the source is several side by side already."""
+    return sampled.source.provider == "concatenated"
