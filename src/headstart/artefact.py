@@ -64,21 +64,21 @@ class Artefact:
         return self.task.metrics(self.fitted.outputs(dataset), targets)
 
     def read(self, data: Any, labelled: bool = False) -> Dataset:
-        """Data as the rows this model reads: its input columns, and the target where ``labelled``."""
+        """Data as the rows this model reads: its input columns, and its targets where ``labelled``."""
         from headstart.datasets.read import read
 
         inputs = [column for column in self.columns if column.role == "input"]
-        target = next((column for column in self.columns if column.role == "target" and labelled), None)
+        targets = [column for column in self.columns if column.role == "target" and labelled]
         if isinstance(data, Dataset):
             dataset = data
         else:
             if isinstance(data, list | tuple):
                 data = {inputs[0].name: list(data)} if len(inputs) == 1 else _columns_of(data, inputs)
-            kinds = {column.name: column.kind for column in [*inputs, *([target] if target else [])]}
+            kinds = {column.name: column.kind for column in [*inputs, *targets]}
             try:
                 dataset = read(
                     data,
-                    target=target.name if target else None,
+                    target=[column.name for column in targets],
                     input=[column.name for column in inputs],
                     kinds=kinds,
                     for_prediction=not labelled,
@@ -95,7 +95,7 @@ class Artefact:
                     f'{dataset.origin}: the model needs the column "{column.name}".',
                     did_you_mean(column.name, known),
                 )
-        return _arranged(dataset, inputs, target)
+        return _arranged(dataset, inputs, targets)
 
     # --- showing -----------------------------------------------------------------------------------------------
 
@@ -227,11 +227,11 @@ def _columns_of(rows: Sequence[Any], inputs: Sequence[Column]) -> dict[str, list
     return {column.name: [row[column.name] for row in rows] for column in inputs}
 
 
-def _arranged(dataset: Dataset, inputs: Sequence[Column], target: Column | None) -> Dataset:
+def _arranged(dataset: Dataset, inputs: Sequence[Column], targets: Sequence[Column]) -> Dataset:
     """The model's inputs and nothing else as input, in its order: several texts of a row are joined in it."""
-    roles = {**{column.name: "input" for column in inputs}, **({target.name: "target"} if target else {})}
+    roles = {column.name: "input" for column in inputs} | {column.name: "target" for column in targets}
     others = [column.name for column in dataset.columns if column.name not in roles]
-    gone = ("input", "target") if target else ("input",)
+    gone = ("input", "target") if targets else ("input",)
     columns = []
     for column in map(dataset.column, [*roles, *others]):
         role = roles.get(column.name, "unused" if column.role in gone else column.role)

@@ -82,7 +82,9 @@ def _root(
 def fit(
     ctx: typer.Context,
     path: Annotated[Path, typer.Argument(help="A table, or a folder of class folders.", metavar="PATH")],
-    target: Annotated[str | None, typer.Option("--target", "-t", help="The column to predict.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help="The column to predict; repeatable.")
+    ] = None,
     source: Annotated[
         str,
         typer.Option(help="A name of `headstart sources`, hf:, timm:, torchvision:.", autocompletion=complete_source),
@@ -125,7 +127,7 @@ def fit(
     with Progress(quiet) as report:
         result = transfer.fit(
             path,
-            target,
+            target[0] if target and len(target) == 1 else target,
             source=source,
             method=method,
             input=input or None,
@@ -159,7 +161,10 @@ def predict(
     out: Annotated[str, typer.Option("--out", "-o", help="CSV file to write; - for stdout.")] = "-",
     quiet: Quiet = False,
 ) -> Answer | None:
-    """Predict new rows: their columns, then `prediction` and `probability_<class>`, as CSV."""
+    """Predict new rows: their columns, then `prediction` and `probability_<class>`, as CSV.
+
+    Of several targets `prediction_<target>` and `probability_<target>_<class>`.
+    """
     if out == "-" and ctx.meta.get(AS_JSON):
         raise UsageError("HS-USAGE-001", "--json and a table on stdout exclude each other.", "Name a file with -o.")
     from headstart import export

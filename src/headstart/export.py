@@ -23,14 +23,23 @@ CHUNK = 4096
 
 
 def write_csv(stream: IO[str], dataset: Dataset, prediction: Prediction) -> None:
-    """Write the columns of ``dataset``, ``prediction`` and ``probability_<class>``: N lines in row order."""
+    """Write the columns of ``dataset``, ``prediction`` and ``probability_<class>``: N lines in row order.
+
+    Of several targets ``prediction_<target>`` and ``probability_<target>_<class>``, one target after the other.
+    """
     names = list(dataset.table.column_names)
     writer = csv.writer(stream, lineterminator="\n")
+    parts = {f"_{target}": part for target, part in prediction.parts.items()} or {"": prediction}
     headings = [_heading(dataset, name) for name in names]
-    writer.writerow([*headings, "prediction", *(f"probability_{label}" for label in _labels(prediction))])
+    for suffix, part in parts.items():
+        headings += [f"prediction{suffix}", *(f"probability{suffix}_{label}" for label in _labels(part))]
+    writer.writerow(headings)
     for row, cells in enumerate(_cells(dataset, names)):
-        likely = [f"{value:.6g}" for value in prediction.probabilities[row]] if _labels(prediction) else []  # type: ignore[index]
-        writer.writerow([*map(_text, cells), _text(prediction.values[row]), *likely])
+        line = [*map(_text, cells)]
+        for part in parts.values():
+            likely = [f"{value:.6g}" for value in part.probabilities[row]] if _labels(part) else []  # type: ignore[index]
+            line += [_text(part.values[row]), *likely]
+        writer.writerow(line)
 
 
 def _labels(prediction: Prediction) -> list[Any]:

@@ -47,7 +47,7 @@ Report = Callable[[str, int, int], None]
 
 def fit(
     data: Any,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     *,
     source: str | Source = "auto",
     method: str = "auto",
@@ -73,13 +73,13 @@ def fit(
     """Adapt a pretrained source to labelled data, and measure what the transfer was worth.
 
     data: a file, a folder, a DataFrame, a dict of lists or a `Dataset`. target, input, roles, kinds, limit: see
-    `headstart.read`. source: a shelf name, ``hf:``, ``timm:``, ``torchvision:``, a folder, a `Source`. method: the
-    name of a file in methods/, or ``auto``. budget: seconds, or ``90s``, ``10m``, ``2h``. settings: hyperparameters
-    of the method. backend: what runs the frozen network, a file of backends/. out: the folder of the run,
-    ``runs/<name>`` by default; the same fit again returns what is there, unless ``fresh``. trust_remote_code: the one
-    ``hf:`` repository whose own Python code may run. unlabelled: further rows with the same input columns, for the
-    methods that use such (see ``headstart methods``); a target column in them is not read, and rows that are among the
-    labelled ones are left out.
+    `headstart.read`; several targets are learned together where that helps them. source: a shelf name, ``hf:``,
+    ``timm:``, ``torchvision:``, a folder, a `Source`. method: the name of a file in methods/, or ``auto``. budget:
+    seconds, or ``90s``, ``10m``, ``2h``. settings: hyperparameters of the method. backend: what runs the frozen
+    network, a file of backends/. out: the folder of the run, ``runs/<name>`` by default; the same fit again returns
+    what is there, unless ``fresh``. trust_remote_code: the one ``hf:`` repository whose own Python code may run.
+    unlabelled: further rows with the same input columns, for the methods that use such (see ``headstart methods``);
+    a target column in them is not read, and rows that are among the labelled ones are left out.
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
@@ -92,7 +92,7 @@ def fit(
         data, target=target, input=input, roles=roles, kinds=kinds, limit=limit
     )  # fmt: skip
     rejects = given.rejects
-    dataset = given if target is None else given.assign(target=target)
+    dataset = given if target is None else given.aim(target)
     learned = infer_task(dataset, task)
     dataset.weights()  # bad ones are refused now, not after the features
     extra = None if unlabelled is None else further(unlabelled, dataset)
@@ -105,10 +105,6 @@ def fit(
         notes.append("There is no pretrained source for tables on the shelf: the control is all there is.")
     if len(rivals) == 1:
         notes.append(f"Source: {rivals[0]} is the only one on the shelf for {dataset.modality}; nothing was ranked.")
-    if effort != "quick" and method == "auto" and chosen is not None and len(transfers) == 1:
-        notes.append(
-            f"Under {plan.SMALL:,} rows the plan does not fine-tune in every fold; ask for it by --method finetune."
-        )
     clock.lap("reading")
     folder = claim(out, given.origin)
     facts = request(given, learned, chosen, transfers, seed, control, effort, budget, precision, *rivals)
@@ -136,7 +132,7 @@ def fit(
         extractor = Extractor(chosen, precision=precision, backend=backend, cache=cached, report=report)
         extractor.ensure(dataset.without("target"), outputs_read(transfers, extractor, learned))
     parts = without_twins(parts, extractor, learned)
-    learned = infer_task(parts.labelled(), learned.name) if learned.name == "regression" else learned
+    learned = learned.relearned(parts.labelled())
     clock.lap("features")
     problem = Problem(
         parts.train, parts.valid, learned, chosen, extractor, seed=seed, folder=work, report=report, notes=notes,
@@ -292,10 +288,11 @@ class Clock:
 
 
 def command(
-    dataset: Dataset, target: str | None, source: Any, method: str, effort: str, seed: int, folder: Path
+    dataset: Dataset, target: str | Sequence[str] | None, source: Any, method: str, effort: str, seed: int, folder: Path
 ) -> str:
     """A command line that does this again."""
     name = source if isinstance(source, str) else source.card.name
-    parts = ["headstart", "fit", dataset.origin or "DATA", *(["--target", target] if target else [])]
+    named = [target] if isinstance(target, str) else target or []
+    parts = ["headstart", "fit", dataset.origin or "DATA", *(word for name in named for word in ("--target", name))]
     parts += ["--source", name, "--method", method, "--effort", effort, "--seed", str(seed), "--out", str(folder)]
     return shlex.join(parts)

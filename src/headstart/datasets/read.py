@@ -29,7 +29,7 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".csv.gz", ".tsv.gz",
 def read(
     source: Any,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     input: str | Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
@@ -39,8 +39,9 @@ def read(
     """The rows of ``source`` with a role and a kind for every column.
 
     source: a file, a folder, a DataFrame, a dict of lists, an Arrow table or a ``datasets`` object. target, input:
-    column names; see `roles.py` for what is chosen without them. roles: column -> role. kinds: column -> kind, over
-    what `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target.
+    column names; see `roles.py` for what is chosen without them. Of several targets, a row in which one is missing is
+    rejected. roles: column -> role. kinds: column -> kind, over what `infer.py` finds. limit: only the first rows.
+    for_prediction: the rows need no target.
 
     Raises DataError (HS-DATA-001 to -005, -008 to -011, -013 to -018, -020), EnvironmentProblem and UsageError; all
     that is wrong with the named columns comes in one error. Rows that cannot be used are in ``rejects``.
@@ -101,7 +102,12 @@ def _only_table(path: Path) -> Path:
 
 
 def typed(
-    parsed: Parsed, origin: str, target: str | None, options: Options, wanted: Mapping[str, str], limit: int | None
+    parsed: Parsed,
+    origin: str,
+    target: str | Sequence[str] | None,
+    options: Options,
+    wanted: Mapping[str, str],
+    limit: int | None,
 ) -> Dataset:
     """Parsed rows as a `Dataset`; ``wanted``: column -> role. Raises what `read` raises of columns and rows."""
     _limit(parsed, limit)
@@ -119,10 +125,14 @@ def typed(
         kinds=options.kinds,
         for_prediction=options.for_prediction,
     )
-    goal = next((column for column in columns if column.role == "target"), None)
-    if goal is not None and labelled:
-        asked = goal.name in options.kinds
-        raise_all(checks.target_problems(table, goal, origin, parsed.numbers, asked))
+    goals = [column for column in columns if column.role == "target" and labelled]
+    raise_all(
+        [
+            problem
+            for goal in goals
+            for problem in checks.target_problems(table, goal, origin, parsed.numbers, goal.name in options.kinds)
+        ]
+    )
     bad = checks.bad_rows(table, columns, parsed.root, labelled)
     found = [Reject(path or origin, parsed.numbers[row], reason) for row, (path, reason) in sorted(bad.items())]
     rejects = sorted([*parsed.rejects, *found], key=lambda reject: reject.row or 0)

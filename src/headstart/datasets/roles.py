@@ -27,19 +27,20 @@ def choose(
     parsed: Parsed,
     origin: str,
     *,
-    target: str | None,
+    target: str | Sequence[str] | None,
     inputs: Sequence[str],
     roles: Mapping[str, str],
     kinds: Mapping[str, str],
     for_prediction: bool,
 ) -> tuple[pa.Table, list[Column]]:
-    """The table with its columns converted, and a `Column` for each of them.
+    """The table with its columns converted, and a `Column` for each of them. target: the name of one, or of several.
 
     Raises DataError HS-DATA-003, -014, -015, -017, -020 and UsageError HS-USAGE-001, all that apply at once.
     """
     table = parsed.table
     names = table.column_names
-    _check_names(names, origin, target, inputs, roles, kinds, for_prediction)
+    targets = [target] if isinstance(target, str) else list(dict.fromkeys(target or ()))
+    _check_names(names, origin, targets, inputs, roles, kinds, for_prediction)
     problems: list[HeadstartError] = []
     found: dict[str, Kind | None] = {
         name: parsed.kinds.get(name) or infer.column_kind(name, table.column(name), table, parsed.root)
@@ -49,22 +50,23 @@ def choose(
     given: dict[str, Role] = {name: cast(Role, role) for name, role in roles.items() if name in names}
     split = next((name for name, role in given.items() if role == "split"), None)
     if split is None and not for_prediction:
-        split = _split(table, given, target, inputs)
+        split = _split(table, given, targets, inputs)
     if split:
         given[split] = "split"
         found[split] = "category"
         table = _normalise_split(table, split, origin, parsed.numbers, problems)
-    goal = _target(parsed, target, given, inputs)
-    if goal is not None and goal in names:
-        given[goal] = "target"
-        if goal not in kinds:
-            found[goal] = infer.target_kind(table.column(goal), found[goal])
+    goals = _targets(parsed, targets, given, inputs)
+    for goal in goals:
+        if goal in names:
+            given[goal] = "target"
+            if goal not in kinds:
+                found[goal] = infer.target_kind(table.column(goal), found[goal])
     chosen = list(inputs) or _inputs(parsed, table, found, given)
     for name in chosen:
         given[name] = "input"
         if inputs and name not in kinds and found.get(name) == "category":
             found[name] = _named_input_kind(name, table, found)
-    if goal is None and not for_prediction:
+    if not goals and not for_prediction:
         problems.append(_no_target(origin, [name for name in names if name != split], found, chosen))
     if not chosen:
         problems.append(_no_input(origin, names))
@@ -83,7 +85,7 @@ def choose(
 def _check_names(
     names: list[str],
     origin: str,
-    target: str | None,
+    targets: Sequence[str],
     inputs: Sequence[str],
     roles: Mapping[str, str],
     kinds: Mapping[str, str],
@@ -99,10 +101,10 @@ def _check_names(
                 if not for_prediction
                 else DataError(code, f'{origin}: lacks the column "{name}" {word}.', did_you_mean(name, names))
             )
-    others = [] if for_prediction else [*([target] if target else []), *roles, *kinds]
+    others = [] if for_prediction else [*targets, *roles, *kinds]
     for name in dict.fromkeys(others):
         if name not in names and name not in inputs:
-            word = "target " if name == target else ""
+            word = "target " if name in targets else ""
             problems.append(
                 DataError("HS-DATA-003", f'{origin}: there is no {word}column "{name}".', did_you_mean(name, names))
             )
@@ -114,19 +116,23 @@ def _check_names(
                         "HS-USAGE-001", f'column "{name}": unknown {what} "{value}".', did_you_mean(value, known)
                     )
                 )
-    if target is not None and target in inputs:
-        problems.append(UsageError("HS-USAGE-001", f'the column "{target}" is named as input and as target.'))
+    problems += [
+        UsageError("HS-USAGE-001", f'the column "{target}" is named as input and as target.')
+        for target in targets
+        if target in inputs
+    ]
     raise_all(problems)
 
 
-def _target(parsed: Parsed, target: str | None, given: Mapping[str, str], inputs: Sequence[str]) -> str | None:
+def _targets(parsed: Parsed, targets: Sequence[str], given: Mapping[str, str], inputs: Sequence[str]) -> Sequence[str]:
+    """The target columns: those that were named, else one that the format or its name tells, else none."""
     named = [name for name, role in given.items() if role == "target"]
-    if target or named:
-        return target or named[0]
+    if targets or named:
+        return targets or named
     if parsed.target:
-        return parsed.target
+        return [parsed.target]
     lower = {name.lower(): name for name in reversed(parsed.table.column_names)}
-    return next((lower[n] for n in TARGETS if n in lower and lower[n] not in given and lower[n] not in inputs), None)
+    return [lower[n] for n in TARGETS if n in lower and lower[n] not in given and lower[n] not in inputs][:1]
 
 
 def _inputs(parsed: Parsed, table: pa.Table, found: Mapping[str, Kind | None], given: Mapping[str, str]) -> list[str]:
@@ -157,13 +163,13 @@ def _named_input_kind(name: str, table: pa.Table, found: Mapping[str, Kind | Non
     return cast(Kind, found[name])
 
 
-def _split(table: pa.Table, given: Mapping[str, str], target: str | None, inputs: Sequence[str]) -> str | None:
+def _split(table: pa.Table, given: Mapping[str, str], targets: Sequence[str], inputs: Sequence[str]) -> str | None:
     """A column called ``split`` with at least one known name in it."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     for name in table.column_names:
-        if name.lower() != "split" or name in given or name == target or name in inputs:
+        if name.lower() != "split" or name in given or name in targets or name in inputs:
             continue
         if pa.types.is_string(table.schema.field(name).type):
             values = pc.unique(table.column(name)).to_pylist()
