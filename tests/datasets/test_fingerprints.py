@@ -29,6 +29,9 @@ def test_they_are_computed_once_for_a_dataset_and_all_that_is_made_of_it(rows):
     assert dataset.fingerprints([3, 0]) == bare.fingerprints(np.array([3, 0])) == [expected[3], expected[0]]
     chosen = bare.select([2, 1])
     assert chosen.fingerprints() == [expected[2], expected[1]] and chosen.select([1]).fingerprints() == [expected[1]]
+    both = chosen.followed_by(bare.select([0]))
+    assert both.fingerprints() == [expected[2], expected[1], expected[0]] and both.numbers == [3, 2, 1]
+    assert both.samples() == ["three", "two", "one"]
     assert len(count) == 4
 
 

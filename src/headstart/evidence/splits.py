@@ -8,7 +8,7 @@ nothing, so all rows are train and the verdict comes from cross-validation (`rep
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NoReturn, TypeAlias
@@ -135,7 +135,7 @@ class Split:
 
     def labelled(self) -> Dataset:
         """Train and validation rows together."""
-        return self.train if self.valid is None else _join(self.train, self.valid)
+        return self.train if self.valid is None else self.train.followed_by(self.valid)
 
 
 def split(
@@ -204,7 +204,7 @@ def move(parts: Split, twins: Array) -> Split:
     note = f"{count:,} test rows with a twin in train were " + ("left out." if parts.apart else "moved to train.")
     return replace(
         parts,
-        train=parts.train if parts.apart else _join(parts.train, released),
+        train=parts.train if parts.apart else parts.train.followed_by(released),
         test=parts.test.select(np.flatnonzero(~twins).tolist()),
         sealed=sealed,
         moved=parts.moved + count,
@@ -301,14 +301,3 @@ def _moment(value: Any, dataset: Dataset, name: str, row: int) -> Any:
     except ValueError:
         message = f'{dataset.origin}: column "{name}", row {dataset.numbers[row]} holds {value!r}.'
         raise DataError("HS-DATA-020", message, "Expected a number or an ISO date such as 2024-03-31.") from None
-
-
-def _join(first: Dataset, second: Dataset) -> Dataset:
-    """The rows of both, in this order."""
-    import datasets
-
-    table = datasets.concatenate_datasets([first.table, second.table])
-    numbers: Iterable[int] = [*first.numbers, *second.numbers]
-    return Dataset(
-        table, first.columns, origin=first.origin, root=first.root, rejects=first.rejects, numbers=[*numbers]
-    )
