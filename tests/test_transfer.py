@@ -15,7 +15,7 @@ from headstart.datasets.read import read
 from headstart.errors import HeadstartError, UsageError
 from headstart.evidence import splits
 from headstart.evidence.learners import LinearLearner
-from headstart.methods.base import Method
+from headstart.methods.auto import Auto
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.tasks.base import infer_task
@@ -327,11 +327,11 @@ def test_table_methods_that_need_a_source_are_refused(home):
         headstart.fit(data, target="y", method="probe", out=home / "run", **COMMON)
 
 
-def test_the_plan_grows_with_effort_and_rows(bert):
-    def named(effort: str, rows: int) -> list[str]:
-        dataset = read(sentiment(rows), target="label")
-        methods: list[Method] = plan.transfers(dataset, infer_task(dataset), bert, "auto", effort, {})
-        return [method.name for method in methods]
-
-    assert named("quick", plan.SMALL) == named("balanced", 100) == ["probe"]
-    assert named("balanced", plan.SMALL) == named("thorough", 100) == ["probe", "finetune"]
+def test_the_plan_is_a_search_unless_a_method_is_named(bert):
+    dataset = read(sentiment(40), target="label")
+    task = infer_task(dataset)
+    assert plan.transfers(dataset, task, bert, "auto", "thorough", {}) == [Auto(effort="thorough")]
+    assert [method.name for method in plan.transfers(dataset, task, bert, "finetune", "quick", {})] == ["finetune"]
+    assert plan.transfers(dataset, task, None, "auto", "quick", {}) == []
+    shown = headstart.fit(sentiment(40), target="label", source=bert, dry_run=True, effort="thorough")
+    assert shown.facts["methods"].startswith("probe -> ") and "finetune" in shown.facts["methods"]

@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 from headstart import catalog
 from headstart.datasets.base import Dataset
 from headstart.errors import MethodError, UsageError
-from headstart.methods.base import Method, make
+from headstart.methods.auto import Auto
+from headstart.methods.base import Method, Problem, make
 from headstart.methods.network import GradientMethod, layer_rows
 from headstart.sources.base import Source
 from headstart.tasks.base import Task
@@ -19,9 +20,6 @@ from headstart.types import Json, LayerRow
 Effort: TypeAlias = Literal["quick", "balanced", "thorough"]
 SECONDS: dict[str, float | None] = {"quick": 120.0, "balanced": 600.0, "thorough": None}
 """The budget of each effort where none is given."""
-
-TRANSFERS = {"quick": ["probe"], "balanced": ["probe", "finetune"], "thorough": ["probe", "finetune"]}
-SMALL = 2000  # labelled rows under which the automatic plan does not fine-tune: ten folds of it cost too much
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,11 @@ def transfers(
     task: Task,
     source: Source | None,
     method: str,
-    effort: str,
+    effort: Effort,
     settings: Json,
     unlabelled: bool = False,
 ) -> list[Method]:
-    """The transfers to try, cheapest first. Raises MethodError HS-METHOD-001 to -003."""
+    """The transfers to try: the one named, or `Auto`, which is a search. Raises MethodError HS-METHOD-001 to -003."""
     if method != "auto":
         found = catalog.find("methods", method)
         chosen: Method = make(found, settings)
@@ -65,15 +63,7 @@ def transfers(
         raise MethodError(
             "HS-METHOD-002", f"hyperparameters ({', '.join(settings)}) belong to one method.", "Name it with --method."
         )
-    if source is None:
-        return []
-    names = TRANSFERS[effort]
-    trainable = any(True for _ in source.network.parameters())
-    return [
-        make(found, {"epochs": 6} if found.gradients and effort == "thorough" else {})
-        for found in (catalog.find("methods", name) for name in names)
-        if not found.gradients or (trainable and (len(dataset) >= SMALL or effort == "thorough"))
-    ]
+    return [] if source is None else [Auto(effort=effort)]
 
 
 def budget_seconds(budget: str | float | None, effort: str) -> float | None:
@@ -91,8 +81,9 @@ def budget_seconds(budget: str | float | None, effort: str) -> float | None:
 def dry_run(dataset: Dataset, task: Task, source: Source | None, methods: Sequence[Method], seed: int) -> Plan:
     """The plan without carrying it out."""
     rows: list[LayerRow] = []
-    if source is not None and methods:
-        last = methods[-1]
+    tried = [each for method in methods for each in _tried(method, Problem(dataset, None, task, source, None))]
+    if source is not None and tried:
+        last = tried[-1]
         head = task.head(source.card.width)
         groups = last.groups(source, head) if isinstance(last, GradientMethod) else []
         rows = layer_rows(source, head, groups)
@@ -104,6 +95,14 @@ def dry_run(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
         "columns": ", ".join(f"{c.name} ({c.role}, {c.kind})" for c in dataset.columns if c.role != "unused"),
         "task": task.describe(),
         "source": source.card.name if source is not None else "none",
-        "methods": " -> ".join(method.name for method in methods) or "baseline",
+        "methods": " -> ".join(method.name for method in tried) or "baseline",
     }
     return Plan(rows, facts)
+
+
+def _tried(method: Method, problem: Problem) -> list[Method]:
+    """The methods that a search would try; a method that is none, alone."""
+    if not isinstance(method, Auto):
+        return [method]
+    frozen, trained = method.candidates(problem)
+    return [*frozen, *trained]

@@ -84,7 +84,7 @@ def record(
             "description": task.describe(),
         },
         source=source.card.to_json() if source is not None else {},
-        candidates=[entry.candidate() for entry in outcome.entries],
+        candidates=[line for entry in outcome.entries for line in entry.candidates()],
         chosen_transfer=outcome.transfer.name if outcome.transfer else None,
         shipped=outcome.shipped.name,
         shipped_because=outcome.because,

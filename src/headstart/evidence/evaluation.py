@@ -23,6 +23,7 @@ from headstart.evidence.learning import Curves, Track, Way
 from headstart.evidence.splits import Split, group_ids, merge_groups, repeated_folds, time_order
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
 from headstart.methods.base import Fitted, Method, Problem
+from headstart.methods.selection import FEW, out_of_fold
 from headstart.tasks.base import Targets, Task
 from headstart.types import Candidate, Comparison, HeadStart, Interval, Outputs, Verdict
 
@@ -44,6 +45,11 @@ class Entry:
     def name(self) -> str:
         """The method's name."""
         return self.method.name
+
+    def candidates(self) -> list[Candidate]:
+        """The entry as a line of the record, and what else was tried in its place."""
+        rest = [other for other in self.fitted.tried if other.name != self.name]
+        return [*rest, self.candidate()]
 
     def candidate(self) -> Candidate:
         """The entry as a line of the record."""
@@ -111,12 +117,19 @@ def _comparisons(
 def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float) -> Evaluation:
     task, seconds = problem.task, 0.0
     labelled = parts.labelled()
-    if len(methods) == 1 and not methods[0].gradients:  # nothing to choose: the validation rows are labels like others
-        problem = problem.replace(train=labelled, valid=None)
+    searches = any(method.name == "auto" for method in methods)
+    if (len(methods) == 1 and not methods[0].gradients and not searches) or (searches and len(labelled) < FEW):
+        problem = problem.replace(
+            train=labelled, valid=None
+        )  # nothing to choose, or by cross-validation: all are labels
+    if not any(method.role == "control" for method in methods):  # no learning curves, which alone read these
+        problem = problem.replace(options={**problem.options, "out_of_fold": False})
     entries = _fit_all(problem, methods, effort)
     for entry in entries:
         if not entry.method.gradients and problem.valid is not None and not _late(problem):  # cheap on all labels
+            tried = entry.fitted.tried
             entry.fitted, again = _timed(partial(entry.fitted.method.fit, problem.replace(train=labelled, valid=None)))
+            entry.fitted.tried = tried
             entry.seconds += again
         entry.outputs = entry.fitted.outputs(parts.test)
     transfer, control = _best(entries, "transfer"), _best(entries, "control")
@@ -170,9 +183,21 @@ def _fit_all(problem: Problem, methods: Sequence[Method], effort: str) -> list[E
             continue
         spent = sum(entry.seconds for entry in entries if entry.method.role == "transfer")
         fitted, seconds = _timed(partial(method.fit, _limited(problem, method, spent, effort)))
-        score = problem.task.score(fitted.outputs(valid), targets) if valid is not None else None
-        entries.append(Entry(method, fitted, score, seconds))
+        if valid is not None:
+            score: float | None = problem.task.score(fitted.outputs(valid), targets)
+        else:
+            score = _cross_validated(problem, method, fitted, effort) if len(methods) > 1 else None
+        entries.append(Entry(fitted.method if fitted.tried else method, fitted, score, seconds))
     return entries
+
+
+def _cross_validated(problem: Problem, method: Method, fitted: Fitted, effort: str) -> float:
+    """The score out of fold on the training rows, where there is no validation part."""
+    if fitted.tried:
+        return max(each.validation for each in fitted.tried if each.validation is not None)
+    limited = _limited(problem, method, 0.0, effort)
+    outputs = out_of_fold(method, limited, 3 if method.gradients else 5)
+    return problem.task.score(outputs, problem.task.encode(problem.train.targets()))
 
 
 def _limited(problem: Problem, method: Method, spent: float, effort: str) -> Problem:
@@ -186,6 +211,20 @@ def _limited(problem: Problem, method: Method, spent: float, effort: str) -> Pro
             deadline=time.monotonic() + (limit if left is None else max(1.0, min(limit, 0.4 * left)))
         )
     return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.5 * left))
+
+
+def _first(problem: Problem, method: Method) -> Problem:
+    """The problem of the fit on all rows, before the folds: a search gets its share only, as it is to be repeated."""
+    left = problem.seconds_left
+    if left is None or method.name != "auto":
+        return problem
+    return problem.replace(deadline=time.monotonic() + max(1.0, left / 7))
+
+
+def _shared(problem: Problem, fits: int) -> Problem:
+    """The problem with an equal share of 0.6 of the time that is left for each of ``fits`` fits to come."""
+    left = problem.seconds_left
+    return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.6 * left / fits))
 
 
 def _late(problem: Problem, seconds: float = 0.0) -> bool:
@@ -220,28 +259,29 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
     targets = task.encode(values)
     groups = together(rows)
     methods = [method for method in methods if _affordable(problem, method, methods)]
-    gradient = any(method.gradients and method.role == "transfer" for method in methods)
+    final = {
+        method.name: _timed(
+            partial(method.fit, _first(_limited(_whole(problem, method, rows), method, 0.0, effort), method))
+        )
+        for method in methods
+    }
+    gradient = any(final[method.name][0].method.gradients for method in methods if method.role == "transfer")
     pairs = repeated_folds(
         len(rows), task.strata(values), groups, time=time_order(rows), folds=5, repeats=1 if gradient else 4,
         seed=problem.seed,
     )  # fmt: skip
-    final = {
-        method.name: _timed(partial(method.fit, _limited(_whole(problem, method, rows), method, 0.0, effort)))
-        for method in methods
-    }
-    entries, scores = [], {}
+    entries, scores, others = [], {}, []
     for method in _worth_folding(problem, methods, final, task):
-        outputs, per_fold, fold_seconds = _fold(problem, method, rows, targets, pairs, effort)
         fitted, fit_seconds = final[method.name]
-        entries.append(Entry(method, fitted, float(np.mean(per_fold)), fit_seconds + fold_seconds, outputs=outputs))
-        scores[method.name] = np.array(per_fold)
-    others = [
-        Entry(
-            method, final[method.name][0], _on_validation(problem, method, final[method.name][0]), final[method.name][1]
-        )
-        for method in methods
-        if method.name not in scores
-    ]
+        shown = fitted.method if fitted.tried else method
+        settled = method.settled(fitted)
+        outputs, per_fold, fold_seconds = _fold(problem, settled, rows, targets, pairs, effort)
+        entries.append(Entry(shown, fitted, float(np.mean(per_fold)), fit_seconds + fold_seconds, outputs=outputs))
+        scores[shown.name] = np.array(per_fold)
+    for method in methods:
+        fitted, fit_seconds = final[method.name]
+        if (fitted.method if fitted.tried else method).name not in scores:
+            others.append(Entry(method, fitted, _on_validation(problem, method, fitted), fit_seconds))
     transfer, control = _best(entries, "transfer"), _best(entries, "control")
     verdict = start = None
     test_rows = float(np.mean([len(test) for _, test in pairs]))
@@ -320,7 +360,7 @@ def _fold(
         part = problem.replace(
             train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None
         )
-        fitted = method.fit(_limited(part, method, 0.0, effort))
+        fitted = method.fit(_shared(_limited(part, method, 0.0, effort), len(pairs) - number))
         got = fitted.outputs(rows.select(test.tolist()).without("target"))
         scores.append(problem.task.score(got, take(targets, test)))
         for at, value in zip(test, got):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 from headstart.datasets.base import Dataset
 from headstart.errors import MethodError, did_you_mean
 from headstart.tasks.base import Task
-from headstart.types import Json, LayerRow, Modality, Outputs, Prediction
+from headstart.types import Candidate, Json, LayerRow, Modality, Outputs, Prediction
 
 if TYPE_CHECKING:
     from headstart.runtime import Extractor
@@ -82,6 +82,7 @@ class Fitted(ABC):
     task: Task
     method: Method
     history: list[Json]
+    tried: Sequence[Candidate] = ()  # what an automatic choice tried, this one among them; not saved with the model
 
     @property
     def description(self) -> str:
@@ -172,6 +173,14 @@ class Method(ABC):
                 "HS-METHOD-003", f"{self.name} reads {' or '.join(self.modalities)}; the input is {dataset.modality}.",
                 "See `headstart methods` for those that can.",
             )  # fmt: skip
+
+    def rows_trained(self, rows: int) -> float:
+        """How many rows go forwards and backwards through the network in a fit on ``rows``; for estimates of time."""
+        return 3.0 * rows if self.gradients else 0.0
+
+    def settled(self, fitted: Fitted) -> Method:
+        """The method to fit on parts of the rows, once ``fitted`` was fitted on all; a search is narrowed by then."""
+        return self
 
     def ablation(self) -> Method | None:
         """The same thing without this method's own idea: fitted beside it, with a verdict of its own."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +18,16 @@ from torch import nn
 
 from headstart.cache import key
 from headstart.datasets.base import Dataset
-from headstart.engine import Group, Schedule, Trainer
+from headstart.engine import Group, Schedule, Trainer, batches, training_mode
 from headstart.errors import ArtefactError, MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
-from headstart.runtime import Extractor
+from headstart.methods.remember import once
+from headstart.nn import learning_rate
+from headstart.nn.drift import ROWS as COMPARED
+from headstart.nn.drift import Origin
+from headstart.runtime import Extractor, bf16_is_native, device
 from headstart.tasks.base import Task
-from headstart.types import Batch, Json, LayerRow, Outputs
+from headstart.types import Batch, Json, LayerRow, Outputs, Sample
 
 if TYPE_CHECKING:
     from headstart.sources.base import Source
@@ -171,6 +177,10 @@ class GradientMethod(Method):
     patience: int = hyper(2, "epochs without a better validation score before it stops", low=1, high=1000)
     ema: float = hyper(0.0, "decay of averaged weights, 0 = off", low=0.0, high=0.99999, paper="Polyak & Juditsky 1992")
 
+    def rows_trained(self, rows: int) -> float:
+        """Every epoch sees every row once."""
+        return float(self.epochs * rows)
+
     @abstractmethod
     def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str]]:
         """A source of its own to train, its head, and which outputs feed the head."""
@@ -187,9 +197,14 @@ class GradientMethod(Method):
         return problem.task.loss(output, target, batch.weight)
 
     def fit(self, problem: Problem) -> NetworkFitted:
-        """Train on ``problem.train``; the best epoch is chosen on ``problem.valid`` where there is one."""
+        """Train on ``problem.train``; the best epoch is chosen on ``problem.valid`` where there is one.
+
+        A learning rate of 0 is found first (`found_rate`). What moved is measured on the validation rows.
+        """
         if problem.source is None:
             raise MethodError("HS-METHOD-003", f"{self.name} needs a source.", "Name one with --source.")
+        if self.learning_rate == 0:
+            return self._with_found_rate(problem)
         task, train = problem.task, problem.train
         source, head, outputs = self.prepare(problem)
         groups = self.groups(source, head)
@@ -199,6 +214,7 @@ class GradientMethod(Method):
             parameter.requires_grad_(id(parameter) in trained)
         rows = Rows(train, task, source)
         valid = Rows(problem.valid, task, source) if problem.valid is not None else None
+        origin = Origin(source, head, shown(problem), device())
         trainer = Trainer(
             network,
             groups,
@@ -217,19 +233,7 @@ class GradientMethod(Method):
             prepare=rows.batch,
             validate=None if valid is None else valid.score,
             seed=problem.seed,
-            key=key(
-                {
-                    "method": self.name,
-                    **self.hyperparameters(),
-                    "rows": train.fingerprints(),
-                    "seed": problem.seed,
-                    "targets": [str(value) for value in train.targets()],
-                    "source": source.card.digest,
-                    "precision": str(problem.options.get("precision", "auto")),
-                    "weights": None if rows.weights is None else rows.weights.tolist(),
-                    "valid": None if valid is None else [valid.dataset.fingerprints(), str(valid.dataset.targets())],
-                }
-            ),
+            key=identity(self, problem),
             folder=problem.folder,
             deadline=problem.deadline,
             report=problem.report,
@@ -238,12 +242,97 @@ class GradientMethod(Method):
         )
         history = trainer.run()
         problem.notes += trainer.notes
-        layers = layer_rows(source, head, groups)
+        layers = origin.moved(layer_rows(source, head, [group for group in groups if group.start < self.epochs]))
         source.card = replace(source.card, digest=source.digest())
         return NetworkFitted(
             self, task, source, head, outputs, changed=True, precision="bf16" if trainer.bf16 else "fp32",
             history=history, layers=layers,
         )  # fmt: skip
+
+    def _with_found_rate(self, problem: Problem) -> NetworkFitted:
+        """Find the learning rate, once, and train at it; the history begins with the sweep."""
+        found = once(problem.folder, f"{self.name}-rate", identity(self, problem), lambda: found_rate(self, problem))
+        problem.notes.append(
+            f"{self.name}: a sweep of {found['steps']} steps found the rate {found['found rate']:.1e}."
+        )
+        fitted = replace(self, learning_rate=found["found rate"]).fit(problem)
+        fitted.history.insert(0, found)
+        return fitted
+
+
+def identity(method: Method, problem: Problem) -> str:
+    """A digest of all that determines what is trained: a checkpoint of another one is of no use."""
+    train, valid, source, weights = problem.train, problem.valid, problem.source, problem.train.weights()
+    return key(
+        {
+            "method": method.name,
+            **method.hyperparameters(),
+            "rows": train.fingerprints(),
+            "seed": problem.seed,
+            "targets": [str(value) for value in train.targets()],
+            "source": None if source is None else source.card.digest,
+            "precision": str(problem.options.get("precision", "auto")),
+            "weights": None if weights is None else weights.tolist(),
+            "valid": None if valid is None else [valid.fingerprints(), str(valid.targets())],
+        }
+    )
+
+
+def shown(problem: Problem) -> list[Sample]:
+    """The rows whose features are compared before and after: of the validation part, else of the training rows."""
+    if not problem.options.get("drift", True):
+        return []
+    rows = problem.valid if problem.valid is not None else problem.train
+    order = np.random.default_rng(problem.seed).permutation(len(rows))[:COMPARED]
+    return rows.samples(np.sort(order).tolist())
+
+
+def found_rate(method: GradientMethod, problem: Problem) -> Json:
+    """The learning rate by a sweep on a copy of the network (`headstart.nn.learning_rate`), for the history.
+
+    Every group keeps its ratio to the last layer. Where time is short the sweep takes a quarter of what is left.
+    """
+    unit = replace(method, learning_rate=1.0)
+    source, head, outputs = unit.prepare(problem)
+    groups, where = unit.groups(source, head), device()
+    network = Network(source, head, outputs).to(where)
+    trained = {id(p) for group in groups for p in group.parameters}
+    for parameter in network.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
+    start = copy.deepcopy(network)  # whose loss each step is compared with
+    for each in (network, start):
+        training_mode(each)
+    rows = Rows(problem.train, problem.task, source)
+    per_epoch = math.ceil(len(rows.costs) / method.batch_size)
+    count = learning_rate.steps(method.epochs * per_epoch)
+    epochs = range(math.ceil(count / per_epoch))
+    order = [at for epoch in epochs for at in batches(rows.costs, method.batch_size, problem.seed, epoch)]
+    bf16 = problem.options.get("precision", "auto") != "fp32" and bf16_is_native()
+    optimiser = torch.optim.AdamW([{"params": group.parameters, "weight_decay": group.decay} for group in groups])
+
+    def loss(net: Network, number: int, batch: Batch, target: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(number)  # the same dropout in both
+        with torch.autocast(where.type, torch.bfloat16, enabled=bf16):
+            return method.loss(net, batch, target, problem)["loss"]
+
+    def step(number: int, rate: float) -> tuple[float, float]:
+        batch, target = rows.batch(order[number], True)
+        batch, target = batch.to(where), target.to(where)
+        with torch.no_grad():
+            before = float(loss(start, number, batch, target))
+        now = loss(network, number, batch, target)
+        now.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], method.clip)
+        for group, settings in zip(groups, optimiser.param_groups):
+            settings["lr"] = rate * group.rate
+        optimiser.step()
+        optimiser.zero_grad()
+        return float(now.detach()), before
+
+    left = problem.seconds_left
+    with torch.random.fork_rng(devices=[]):
+        found = learning_rate.sweep(step, count, None if left is None else left / 4)
+    return found.to_json()
 
 
 class Rows:

@@ -1,0 +1,219 @@
+"""Auto: the budget is spent from cheap and safe to costly, and the next step is taken only while validation improves.
+
+First come the heads on frozen features, which take seconds and cannot ruin the source: from then on there is a usable
+model. Then the network is trained, if an estimate says that it fits into the time that is left: for few labels by pairs
+(contrastive), else by fine-tuning (LoRA where the network is too large for its optimiser), then averages of several
+fine-tunings. A step that does not improve the score ends the search. Scores are those of the validation part, or, under
+`FEW` labelled rows, of cross-validation in which every candidate makes all of its own choices anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from headstart import catalog
+from headstart.errors import MethodError
+from headstart.methods.base import Fitted, Method, Need, Problem, hyper
+from headstart.methods.network import GradientMethod, Network, Rows
+from headstart.methods.selection import FEW, out_of_fold, validation_part
+from headstart.runtime import Extractor, bf16_is_native, device
+from headstart.tasks.base import Task
+from headstart.types import Candidate
+
+FEW_A_CLASS = 64  # labelled rows a class up to which the methods for few labels are tried
+LARGE = 150_000_000  # parameters from which low-rank adapters train in place of the whole network
+LEAST = 5.0  # seconds that must be there to train a network
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method that was tried. score: headline metric on validation. gain: over the best before it, in the metric."""
+
+    fitted: Fitted
+    score: float
+    loss: float
+    seconds: float
+    gain: float | None
+
+
+@dataclass(frozen=True)
+class Auto(Method):
+    """The best of several methods, from cheap to costly, as far as the budget goes and validation improves."""
+
+    name: ClassVar[str] = "auto"
+    uses: ClassVar[tuple[Need, ...]] = ("network", "unlabelled")
+
+    effort: Literal["quick", "balanced", "thorough"] = hyper(
+        "balanced", "how much to try: quick trains no network", choices=("quick", "balanced", "thorough")
+    )
+    steps: str = hyper("", "methods to try in this order, with commas; empty = by effort, rows and source")
+    folds: int = hyper(5, "folds where candidates are compared by cross-validation", low=2, high=50)
+
+    def fit(self, problem: Problem) -> Fitted:
+        """The best method fitted; ``fitted.tried`` says what else was tried, and a note why it stopped."""
+        frozen, trained = self.candidates(problem)
+        tried: list[Trial] = []
+        reason = "nothing is left to try"
+        for method in frozen:
+            tried.append(self._try(problem, method, tried))
+        for method in trained:
+            if (lack := self._lack(problem, method)) is not None:
+                reason = lack
+                break
+            tried.append(self._try(problem, method, tried))
+            if tried[-1].gain is not None and tried[-1].gain <= 0:
+                reason = f"{method.name} did not improve it"
+                break
+        level = [trial for trial in tried if trial.score == max(other.score for other in tried)]
+        cheap = [trial for trial in level if not trial.fitted.method.gradients]  # what costs more has to gain something
+        best = min(cheap or level, key=lambda trial: trial.loss)
+        fitted = best.fitted
+        if problem.valid is None and not fitted.method.gradients and len(problem.train) >= FEW:
+            fitted = fitted.method.fit(problem)  # a closed form wants all labels
+        fitted.tried = [_candidate(trial) for trial in tried]
+        problem.notes.append(told(tried, problem.task.metric, reason))
+        return fitted
+
+    def settled(self, fitted: Fitted) -> Auto:
+        """The frozen steps, and the trained one only where it was the best: the others lost on all rows."""
+        kept = [each.name for each in fitted.tried]
+        lost = {name for name in kept if catalog.find("methods", name).gradients} - {fitted.method.name}
+        return replace(self, steps=",".join(name for name in kept if name not in lost))
+
+    def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
+        """What the probe reads: all frozen steps read the same or less."""
+        read: list[str] = catalog.find("methods", "probe")().outputs_read(extractor, task)
+        return read
+
+    # --- which ---------------------------------------------------------------------------------------------------
+
+    def candidates(self, problem: Problem) -> tuple[list[Method], list[Method]]:
+        """The methods on frozen features, and those that train the network, each in the order of trying."""
+        if self.steps:
+            names = [name.strip() for name in self.steps.split(",")]
+        else:
+            names = planned(problem, self.effort)
+        known = catalog.names("methods")
+        methods = [catalog.find("methods", name)() for name in names if self.steps or name in known]
+        if self.effort == "thorough":
+            methods = [_longer(method) for method in methods]
+        admitted = [method for method in methods if _admits(method, problem)]
+        if not admitted:
+            raise MethodError(
+                "HS-METHOD-003", f"auto: none of {', '.join(names)} fits this task and source.", "Name one by --method."
+            )
+        trained = [method for method in admitted if method.gradients]
+        return [method for method in admitted if not method.gradients], trained
+
+    # --- trying --------------------------------------------------------------------------------------------------
+
+    def _try(self, problem: Problem, method: Method, before: Sequence[Trial]) -> Trial:
+        """Fit and score one method. One that trains a network gets half of the time that is left."""
+        started = time.monotonic()
+        task, left = problem.task, problem.seconds_left
+        if method.gradients and left is not None:
+            problem = problem.replace(deadline=started + max(1.0, left / 2))
+        if problem.valid is None and len(problem.train) < FEW:
+            outputs = out_of_fold(method, problem, min(self.folds, 3) if method.gradients else self.folds)
+            fitted, targets = method.fit(problem), task.encode(problem.train.targets())
+        else:
+            part = validation_part(problem)
+            fitted = method.fit(part)
+            judged = part.valid if part.valid is not None else part.train
+            outputs, targets = fitted.outputs(judged.without("target")), task.encode(judged.targets())
+        score, loss = task.score(outputs, targets), _loss(task, outputs, targets)
+        best = max((trial.score for trial in before), default=None)
+        return Trial(fitted, score, loss, time.monotonic() - started, None if best is None else score - best)
+
+    def _lack(self, problem: Problem, method: Method) -> str | None:
+        """Why the time does not suffice to train, or None."""
+        left = problem.seconds_left
+        if left is None:
+            return None
+        fits = 1 if problem.valid is not None or len(problem.train) >= FEW else 1 + min(self.folds, 3)
+        needed = fits * method.rows_trained(len(problem.train)) * row_seconds(problem)
+        if needed > left / 2 or left / 2 < LEAST:
+            return f"{method.name} would take about {needed:.0f} s of the {max(0.0, left / 2):.0f} s it may have"
+        return None
+
+
+def planned(problem: Problem, effort: str) -> list[str]:
+    """Names of the methods worth trying on these rows, cheapest first; those that do not fit are left out later."""
+    names = ["probe"]
+    rows = len(problem.train)
+    few = rows <= FEW_A_CLASS * max(1, len(problem.task.classes))
+    if few:
+        names.append("prototypes")
+    if problem.unlabelled is not None:
+        names.append("selftrain")
+    if effort == "quick":
+        return names
+    if few:
+        names.append("contrastive")
+    if not few or effort == "thorough":
+        large = problem.source is not None and problem.source.card.parameters > LARGE
+        names.append("lora" if large else "finetune")
+    if effort == "thorough" and not few:
+        names.append("soup")
+    return names
+
+
+def row_seconds(problem: Problem) -> float:
+    """Seconds that one row takes forwards and backwards, measured on one small batch; nothing is changed by it."""
+    assert problem.source is not None
+    source, where = problem.source.clone(), device()
+    head = problem.task.head(source.card.width)
+    network = Network(source, head, (problem.task.needs,)).to(where)
+    chosen = np.linspace(0, len(problem.train) - 1, min(16, len(problem.train))).astype(int)
+    batch, target = Rows(problem.train, problem.task, source).batch(chosen, True)
+    bf16 = problem.options.get("precision", "auto") != "fp32" and bf16_is_native()
+    started = 0.0
+    for _ in range(2):  # the first pass warms up
+        started = time.monotonic()
+        with torch.autocast(where.type, torch.bfloat16, enabled=bf16):
+            loss = problem.task.loss(network(batch.to(where)).float(), target.to(where))["loss"]
+        loss.backward()  # type: ignore[no-untyped-call]
+        if where.type == "cuda":
+            torch.cuda.synchronize()
+    return (time.monotonic() - started) / len(chosen)
+
+
+def told(tried: Sequence[Trial], metric: str, reason: str) -> str:
+    """One line: what was tried, what each cost and gained, and why it stopped."""
+    parts = []
+    for trial in tried:
+        gain = "" if trial.gain is None else f", {100 * trial.gain:+.1f}"
+        parts.append(f"{trial.fitted.method.name} {trial.score:.3f} ({trial.seconds:.0f} s{gain})")
+    return f"Tried, {metric.replace('_', ' ')} on validation: {', '.join(parts)}. Stopped: {reason}."
+
+
+def _admits(method: Method, problem: Problem) -> bool:
+    try:
+        method.admit(problem.task, problem.source, problem.train, problem.unlabelled is not None)
+    except MethodError:
+        return False
+    return True
+
+
+def _longer(method: Method) -> Method:
+    return replace(method, epochs=2 * method.epochs) if isinstance(method, GradientMethod) else method
+
+
+def _loss(task: Task, outputs: object, targets: object) -> float:
+    """The task's own loss, which tells apart what the metric cannot; 0 for token tasks."""
+    if isinstance(targets, list):
+        return 0.0
+    return float(task.loss(torch.as_tensor(outputs), torch.as_tensor(targets))["loss"])
+
+
+def _candidate(trial: Trial) -> Candidate:
+    method = trial.fitted.method
+    return Candidate(
+        method.name, method.role, trial.fitted.description, trial.score, None, trial.seconds, method.hyperparameters()
+    )
