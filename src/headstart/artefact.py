@@ -12,9 +12,7 @@ It is written beside its place and renamed. Loading checks every digest first an
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import re
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -27,7 +25,7 @@ from safetensors import SafetensorError
 from headstart import catalog, disk
 from headstart.datasets.base import Column, Dataset
 from headstart.errors import ArtefactError, DataError, HeadstartError, did_you_mean
-from headstart.methods.base import Fitted, make
+from headstart.methods.base import Fitted, fitted_class, make
 from headstart.types import Json, Prediction, Record, Sample
 
 SCHEMA = 1
@@ -182,7 +180,7 @@ def load(folder: str | Path) -> Artefact:
         settings = manifest["method"]["settings"]
         method = make(catalog.find("methods", manifest["method"]["name"]), settings)
         columns = [Column(**column) for column in manifest["columns"]]
-        fitted = _fitted_class(manifest["kind"]).load(place / "model", task, method)
+        fitted = fitted_class(manifest["kind"]).load(place / "model", task, method)
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         if isinstance(error, HeadstartError):
             raise
@@ -207,15 +205,6 @@ def _manifest(place: Path) -> Json:
     if not isinstance(manifest.get("files"), dict):
         raise ArtefactError("HS-ARTEFACT-004", f"{path} is damaged.", "Copy the run again.")
     return dict(manifest)
-
-
-def _fitted_class(kind: str) -> type[Fitted]:
-    known = re.fullmatch(r"methods\.[a-z_0-9]+", kind) and importlib.util.find_spec(f"headstart.{kind}")
-    module = importlib.import_module(f"headstart.{kind}") if known else None
-    for value in vars(module).values() if module else ():
-        if isinstance(value, type) and issubclass(value, Fitted) and getattr(value, "kind", None) == kind:
-            return value
-    raise ArtefactError("HS-ARTEFACT-004", f'model.json names the kind "{kind}".', "Copy the run again.")
 
 
 def _columns_of(rows: Sequence[Any], inputs: Sequence[Column]) -> dict[str, list[Any]]:

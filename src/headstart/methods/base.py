@@ -7,6 +7,8 @@ methods override ``fit``; gradient methods inherit from `GradientMethod` and say
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from headstart.datasets.base import Dataset
-from headstart.errors import MethodError, did_you_mean
+from headstart.errors import ArtefactError, MethodError, did_you_mean
 from headstart.tasks.base import Task
 from headstart.types import Candidate, Json, LayerRow, Modality, Outputs, Prediction
 
@@ -128,6 +130,7 @@ class Method(ABC):
 
     role: ``transfer`` or ``control``. gradients: whether it trains a network by gradient descent. needs: what it cannot
     do without; uses: what it takes where it is there. tasks, modalities: those it makes sense for; empty means all.
+    shares: of several targets one fit serves all; other methods are fitted for each target by itself.
     """
 
     name: ClassVar[str]
@@ -138,6 +141,7 @@ class Method(ABC):
     uses: ClassVar[tuple[Need, ...]] = ()
     tasks: ClassVar[tuple[str, ...]] = ()
     modalities: ClassVar[tuple[Modality, ...]] = ()
+    shares: ClassVar[bool] = False
     paper: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -219,3 +223,13 @@ def make(method: type[Method], settings: Json) -> Method:
                 "HS-METHOD-002", f'{method.name} has no hyperparameter "{name}".', did_you_mean(name, known)
             )
     return method(**settings)
+
+
+def fitted_class(kind: str) -> type[Fitted]:
+    """The class that an artefact records as "methods.<file>". Raises ArtefactError HS-ARTEFACT-004 for another name."""
+    known = re.fullmatch(r"methods\.[a-z_0-9]+", kind) and importlib.util.find_spec(f"headstart.{kind}")
+    module = importlib.import_module(f"headstart.{kind}") if known else None
+    for value in vars(module).values() if module else ():
+        if isinstance(value, type) and issubclass(value, Fitted) and getattr(value, "kind", None) == kind:
+            return value
+    raise ArtefactError("HS-ARTEFACT-004", f'model.json names the kind "{kind}".', "Copy the run again.")

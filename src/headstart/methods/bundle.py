@@ -1,0 +1,90 @@
+"""A bundle: for each of several target columns the model that predicts it.
+
+A model may serve one column or several (a network that they share); it then stands in the bundle once and runs once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from headstart import catalog
+from headstart.datasets.base import Dataset
+from headstart.methods.base import Fitted, Method, fitted_class, make
+from headstart.tasks.base import Task
+from headstart.tasks.several import Several
+from headstart.types import Json, LayerRow, Outputs
+
+
+class Bundle(Fitted):
+    """Models by target column. method: how they were made, or the method of the first where they differ.
+
+    models: column -> model, for every part of ``task``; its own task is that part, or several of them.
+    """
+
+    kind: ClassVar[str] = "methods.bundle"
+
+    def __init__(self, method: Method, task: Several, models: Mapping[str, Fitted]) -> None:
+        self.method, self.task = method, task
+        self.several = task
+        self.models = {column: models[column] for column in task.parts}
+        facts = {column: model.history[-1] for column, model in self.models.items() if model.history}
+        self.history: list[Json] = [{"targets": facts}] if facts else []
+
+    @property
+    def description(self) -> str:
+        """What the models are."""
+        kinds = list(dict.fromkeys(model.description for model in self.models.values()))
+        return f"{' and '.join(kinds)}; a model for each target" if len(kinds) == 1 else " and ".join(kinds)
+
+    def distinct(self) -> list[tuple[Fitted, list[str]]]:
+        """Every model once, with the columns that it predicts."""
+        found: dict[int, tuple[Fitted, list[str]]] = {}
+        for column, model in self.models.items():
+            found.setdefault(id(model), (model, []))[1].append(column)
+        return list(found.values())
+
+    def outputs(self, dataset: Dataset) -> Outputs:
+        """The outputs [N,C] of all parts side by side."""
+        parts = {}
+        for model, columns in self.distinct():
+            outputs = model.outputs(dataset)
+            for column in columns:
+                whole = isinstance(model.task, Several)
+                parts[column] = model.task.outputs_for(column, outputs) if whole else np.asarray(outputs)  # type: ignore[attr-defined]
+        return np.concatenate([parts[column] for column in self.several.parts], axis=1)
+
+    def trained(self) -> list[LayerRow]:
+        """The tables of all models, each line with the columns that it serves."""
+        return [
+            replace(row, layer=f"{', '.join(columns)}: {row.layer}")
+            for model, columns in self.distinct()
+            for row in model.trained()
+        ]
+
+    def save(self, folder: Path) -> None:
+        """``bundle.json`` and a folder for each model."""
+        facts = []
+        for place, (model, columns) in enumerate(self.distinct()):
+            (folder / str(place)).mkdir(parents=True, exist_ok=True)
+            model.save(folder / str(place))
+            method = {"name": model.method.name, "settings": model.method.hyperparameters()}
+            facts.append({"kind": model.kind, "method": method, "task": model.task.to_json(), "columns": columns})
+        (folder / "bundle.json").write_text(json.dumps({"models": facts}, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, task: Task, method: Method) -> Bundle:
+        """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 unless every tensor matches."""
+        assert isinstance(task, Several)
+        models: dict[str, Fitted] = {}
+        for place, facts in enumerate(json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["models"]):
+            own = make(catalog.find("methods", facts["method"]["name"]), facts["method"]["settings"])
+            part = catalog.find("tasks", facts["task"]["name"]).from_json(facts["task"])
+            model = fitted_class(facts["kind"]).load(folder / str(place), part, own)
+            models |= dict.fromkeys(facts["columns"], model)
+        return cls(method, task, models)
