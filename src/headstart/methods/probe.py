@@ -57,6 +57,8 @@ class Probe(Method):
         rows[-1] = type(rows[-1])("head", rows[-1].parameters, 1.0, None)
         settled = self if outputs == ("tokens",) else replace(self, layers=",".join(outputs))
         chosen = {"outputs": list(outputs), "strength": fit.strength, "cross-validation": score}
+        if fit.squares is not None:
+            chosen["strength by least squares"] = fit.squares
         fitted = NetworkFitted(
             settled, problem.task, problem.source, head, outputs, changed=False,
             extractor=problem.extractor, precision=problem.extractor.precision, history=[chosen], layers=rows,
