@@ -24,7 +24,7 @@ from headstart.evidence.splits import Split, group_ids, merge_groups, repeated_f
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.selection import FEW, out_of_fold
-from headstart.tasks.base import Targets, Task
+from headstart.tasks.base import SEVERAL, Targets, Task
 from headstart.types import Candidate, Comparison, HeadStart, Interval, Outputs, Verdict
 
 LEAST_TRAINING = 5.0  # seconds that must be left to train a network
@@ -60,6 +60,19 @@ class Entry:
         return Candidate(self.name, self.method.role, description, self.validation, self.test, self.seconds, details)
 
 
+@dataclass(frozen=True)
+class TargetOutcome:
+    """Of one of several targets: the candidates' scores on it, what ships for it and why, and the verdict."""
+
+    column: str
+    candidates: list[Candidate]
+    transfer: str | None
+    shipped: str
+    because: str
+    shipped_by: str
+    verdict: Verdict | None
+
+
 @dataclass
 class Evaluation:
     """The outcome: entries, what ships and why, verdict, head start, and the rows they were read on."""
@@ -79,6 +92,7 @@ class Evaluation:
     curve_seconds: float = 0.0
     shipped_by: str = "validation"
     comparisons: list[Comparison] = field(default_factory=list)
+    by_target: list[TargetOutcome] = field(default_factory=list)
 
 
 def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float = 0.0) -> Evaluation:
@@ -86,6 +100,10 @@ def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: 
 
     spent: seconds that this fit took until here (its features), of which the learning curves may cost a share.
     """
+    if problem.task.name == SEVERAL:
+        from headstart.evidence import several
+
+        return several.evaluate(problem, parts, methods)
     run = _by_holdout if parts.procedure == "holdout" else _by_folds
     return run(problem, parts, with_ablations(methods), effort, spent)
 
@@ -126,7 +144,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         problem = problem.replace(options={**problem.options, "out_of_fold": False})
     entries = _fit_all(problem, methods, effort)
     for entry in entries:
-        if not entry.method.gradients and problem.valid is not None and not _late(problem):  # cheap on all labels
+        if not entry.method.gradients and problem.valid is not None and not late(problem):  # cheap on all labels
             tried = entry.fitted.tried
             entry.fitted, again = _timed(partial(entry.fitted.method.fit, problem.replace(train=labelled, valid=None)))
             entry.fitted.tried = tried
@@ -179,7 +197,7 @@ def _fit_all(problem: Problem, methods: Sequence[Method], effort: str) -> list[E
     valid = problem.valid
     targets = problem.task.encode(valid.targets()) if valid is not None else None
     for method in methods:
-        if not _affordable(problem, method, methods):
+        if not affordable(problem, method, methods):
             continue
         spent = sum(entry.seconds for entry in entries if entry.method.role == "transfer")
         fitted, seconds = _timed(partial(method.fit, _limited(problem, method, spent, effort)))
@@ -227,18 +245,18 @@ def _shared(problem: Problem, fits: int) -> Problem:
     return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.6 * left / fits))
 
 
-def _late(problem: Problem, seconds: float = 0.0) -> bool:
+def late(problem: Problem, seconds: float = 0.0) -> bool:
     """Whether fewer than ``seconds`` are left."""
     return problem.seconds_left is not None and problem.seconds_left < seconds
 
 
-def _affordable(problem: Problem, method: Method, methods: Sequence[Method]) -> bool:
+def affordable(problem: Problem, method: Method, methods: Sequence[Method]) -> bool:
     """Whether there is time to train; closed forms are always fitted, and so is the only method of its role.
 
     A network trained for a second would be a control of straw, and then predict the test rows for many.
     """
     rivals = [other for other in methods if other.role == method.role and not other.gradients]
-    if not method.gradients or not rivals or not _late(problem, LEAST_TRAINING):
+    if not method.gradients or not rivals or not late(problem, LEAST_TRAINING):
         return True
     problem.notes.append(f"{method.name} was left out: the budget was spent.")
     return False
@@ -258,7 +276,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
     values = rows.targets()
     targets = task.encode(values)
     groups = together(rows)
-    methods = [method for method in methods if _affordable(problem, method, methods)]
+    methods = [method for method in methods if affordable(problem, method, methods)]
     final = {
         method.name: _timed(
             partial(method.fit, _first(_limited(_whole(problem, method, rows), method, 0.0, effort), method))
@@ -271,7 +289,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         seed=problem.seed,
     )  # fmt: skip
     entries, scores, others = [], {}, []
-    for method in _worth_folding(problem, methods, final, task):
+    for method in worth_folding(problem, methods, final, task):
         fitted, fit_seconds = final[method.name]
         shown = fitted.method if fitted.tried else method
         settled = method.settled(fitted)
@@ -321,7 +339,7 @@ def _whole(problem: Problem, method: Method, rows: Dataset) -> Problem:
     return problem if method.gradients else problem.replace(train=rows, valid=None)
 
 
-def _worth_folding(problem: Problem, methods: Sequence[Method], final: dict[str, Any], task: Task) -> list[Method]:
+def worth_folding(problem: Problem, methods: Sequence[Method], final: dict[str, Any], task: Task) -> list[Method]:
     """Every method but scratch, which is folded as well only where it beats the baseline on the validation rows."""
     kept = [method for method in methods if not (method.gradients and method.role == "control")]
     rest = [method for method in methods if method not in kept]

@@ -1,0 +1,85 @@
+"""A method that knows one target, on several: a fit of its own for each of them, of equal time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from headstart.datasets.base import Dataset
+from headstart.methods.base import Fitted, Method, Problem
+from headstart.methods.bundle import Bundle
+from headstart.tasks.base import Task
+from headstart.tasks.several import Several
+from headstart.types import Json
+
+if TYPE_CHECKING:
+    from headstart.runtime import Extractor
+    from headstart.sources.base import Source
+
+
+@dataclass(frozen=True)
+class Separately(Method):
+    """A model for each target. given: the method. chosen: column -> the method as a fit of that column settled it."""
+
+    given: Method
+    chosen: Mapping[str, Method] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("name", "kind", "role", "gradients", "needs", "uses", "paper"):
+            object.__setattr__(self, name, getattr(self.given, name))
+
+    def hyperparameters(self) -> Json:
+        """Those of the method."""
+        return self.given.hyperparameters()
+
+    def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
+        """What the method reads for any of the targets."""
+        found = [name for part in _parts(task).values() for name in self.given.outputs_read(extractor, part)]
+        return list(dict.fromkeys(found))
+
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+        """Refuse what the method cannot do for one of the targets."""
+        for column, part in _parts(task).items():
+            self.given.admit(part, source, dataset.aim(column), unlabelled)
+
+    def rows_trained(self, rows: int) -> float:
+        """Those of all fits; of two where the number of targets is not known."""
+        return self.given.rows_trained(rows) * max(2, len(self.chosen))
+
+    def ablation(self) -> Method | None:
+        """That of the method."""
+        return self.given.ablation()
+
+    def fit(self, problem: Problem) -> Bundle:
+        """One fit after the other; each gets an equal share of the time."""
+        parts, models = _parts(problem.task), {}
+        for place, (column, part) in enumerate(parts.items()):
+            left = problem.seconds_left
+            own = problem.replace(
+                train=problem.train.aim(column),
+                valid=None if problem.valid is None else problem.valid.aim(column),
+                task=part,
+                folder=None if problem.folder is None else problem.folder / f"target {place + 1}",
+                deadline=None if left is None else time.monotonic() + max(1.0, left / (len(parts) - place)),
+            )
+            models[column] = self.chosen.get(column, self.given).fit(own)
+        assert isinstance(problem.task, Several)
+        settled = replace(self, chosen={column: model.method for column, model in models.items()})
+        return Bundle(settled, problem.task, models)
+
+
+def separately(method: Method, task: Task) -> Method:
+    """The method as it is for one target, or where it shares its fit; else a fit for each target."""
+    return method if method.shares or not isinstance(task, Several) else Separately(method)
+
+
+def model_of(fitted: Fitted, column: str) -> Fitted:
+    """The model within that predicts this column: of a bundle the one it names, else the fitted model itself."""
+    return fitted.models[column] if isinstance(fitted, Bundle) else fitted
+
+
+def _parts(task: Task) -> dict[str, Task]:
+    assert isinstance(task, Several)
+    return task.parts
