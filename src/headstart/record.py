@@ -23,7 +23,8 @@ from headstart.evidence.splits import Split
 from headstart.runtime import Extractor, device
 from headstart.sources.base import Source
 from headstart.tasks.base import Task
-from headstart.types import Json, Mistake, Prediction, Record
+from headstart.tasks.several import Several
+from headstart.types import Json, Mistake, Prediction, Record, TargetResult
 
 LIBRARIES = (
     "headstart",
@@ -37,6 +38,7 @@ LIBRARIES = (
     "numpy",
 )
 MISTAKES, SHOWN, POINTS = 24, 400, 2000
+FEWER = 6  # mistakes shown of each of several targets
 
 
 def record(
@@ -57,7 +59,6 @@ def record(
 ) -> Record:
     """The record of a finished evaluation."""
     prediction = task.decode(outcome.outputs)
-    target = dataset.target
     return Record(
         name=folder.name,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -76,13 +77,7 @@ def record(
             "procedure": parts.procedure,
             "moved": parts.moved,
         },
-        task={
-            "name": task.name,
-            "target": target.name if target else "",
-            "metric": task.metric,
-            "classes": [str(label) for label in task.classes],
-            "description": task.describe(),
-        },
+        task=_task(task, ", ".join(column.name for column in dataset.with_role("target"))),
         source=source.card.to_json() if source is not None else {},
         candidates=[line for entry in outcome.entries for line in entry.candidates()],
         chosen_transfer=outcome.transfer.name if outcome.transfer else None,
@@ -97,7 +92,9 @@ def record(
         history=outcome.shipped.fitted.history if outcome.shipped.method.gradients else [],
         confusion=_confusion(task, prediction, outcome.values),
         residuals=_residuals(task, prediction, outcome.values),
-        mistakes=_mistakes(task, outcome.rows, prediction, outcome.values),
+        mistakes=[] if prediction.parts else _mistakes(task, outcome.rows, prediction, outcome.values),
+        targets=_targets(task, outcome, prediction),
+        affinity=next((found for entry in outcome.entries if (found := _affinity(entry.fitted.history))), None),
         rejects=[vars(reject) for reject in list(rejects)[:200]],
         notes=list(dict.fromkeys([*parts.notes, *notes, *(extractor.notes if extractor else [])])),
         seconds={stage: round(value, 2) for stage, value in seconds.items()},
@@ -111,6 +108,40 @@ def record(
         seed=seed,
         folder=str(folder),
     )
+
+
+def _task(task: Task, target: str) -> Json:
+    return {
+        "name": task.name,
+        "target": target,
+        "metric": task.metric,
+        "classes": [str(label) for label in task.classes],
+        "description": task.describe(),
+    }
+
+
+def _targets(task: Task, outcome: Evaluation, prediction: Prediction) -> list[TargetResult]:
+    """The result of each of several targets."""
+    if not isinstance(task, Several):
+        return []
+    results = []
+    for place, each in enumerate(outcome.by_target):
+        part, guess = task.parts[each.column], prediction.parts[each.column]
+        values = [row[place] for row in outcome.values]
+        own = task.outputs_for(each.column, outcome.outputs), task.targets_for(each.column, outcome.targets)
+        results.append(
+            TargetResult(
+                each.column, _task(part, each.column), each.candidates, each.transfer, each.shipped, each.because,
+                each.shipped_by, part.metrics(*own), each.verdict, _confusion(part, guess, values),
+                _residuals(part, guess, values), _mistakes(part, outcome.rows, guess, values)[:FEWER],
+            )
+        )  # fmt: skip
+    return results
+
+
+def _affinity(history: Sequence[Json]) -> Json | None:
+    """What the last line of a history says of how the targets help each other."""
+    return history[-1].get("affinity") if history else None
 
 
 def versions() -> dict[str, str]:
@@ -154,7 +185,7 @@ def _mistakes(task: Task, rows: Dataset, prediction: Prediction, values: Sequenc
     found = []
     for at in order:
         sample = rows.samples([int(at)])[0]
-        text, picture = _shown(sample)
+        text, picture = shown(sample)
         sure_of = None if prediction.confidence is None else float(prediction.confidence[at])
         found.append(
             Mistake(rows.numbers[at], _label(values[at]), _label(prediction.values[at]), sure_of, text, picture)
@@ -173,7 +204,7 @@ def _label(value: Any) -> str:
     return text[:SHOWN]
 
 
-def _shown(sample: Any) -> tuple[str, str | None]:
+def shown(sample: Any) -> tuple[str, str | None]:
     """A sample for reading: shortened text, or the picture's name and a small PNG."""
     if isinstance(sample, dict):
         return ", ".join(f"{name}: {value}" for name, value in sample.items())[:SHOWN], None
