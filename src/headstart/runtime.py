@@ -73,7 +73,7 @@ class Extractor:
     batch_size: typical rows a forward pass; None: measured. Raises UsageError HS-USAGE-001 for an unknown backend.
 
     forward_rows: rows computed by this extractor, in ``seconds`` seconds; the store gave the rest. For sources side by
-    side an `Extractor` is one of its parts' (`headstart.side_by_side`).
+    side an `Extractor` has one for each part (`headstart.side_by_side`).
     """
 
     def __new__(cls, source: Source, **options: Any) -> Extractor:

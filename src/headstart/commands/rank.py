@@ -26,7 +26,7 @@ def rank(
     path: Annotated[Path, typer.Argument(help="A table, or a folder of class folders.", metavar="PATH")],
     target: Annotated[str | None, typer.Option("--target", "-t", help="The column to predict.")] = None,
     sources: Annotated[
-        str, typer.Option(help="all (of the shelf), or names with commas; also hf:, timm:, torchvision:, folders.")
+        str, typer.Option(help="all (of the shelf), or names with commas; also hf:, timm:, torchvision:, folders, a+b.")
     ] = "all",
     ranker: Annotated[
         str | None, typer.Option(help="The score; all shows a column of each.", autocompletion=complete_ranker)
