@@ -85,9 +85,10 @@ def dry_run(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
     if source is not None and tried:
         last = tried[-1]
         head = task.head(source.card.width)
-        groups = last.groups(source, head) if isinstance(last, GradientMethod) else []
-        rows = layer_rows(source, head, groups)
-        if not groups:
+        if isinstance(last, GradientMethod):
+            rows = last.table(source, head)
+        else:
+            rows = layer_rows(source, head, [])
             rows[-1] = LayerRow("head", rows[-1].parameters, 1.0, None)
     facts = {
         "data": f"{len(dataset):,} rows from {dataset.origin}"

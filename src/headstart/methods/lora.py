@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -103,9 +103,12 @@ class Lora(GradientMethod):
         trained = super().fit(problem)
         assert problem.source is not None
         adapter = Adapter(self._config(), _tensors(trained.source.network), problem.source.card.digest)
+        source = adapter.onto(problem.source)
+        moved = changes(problem.source, source)
         merged = NetworkFitted(
-            self, trained.task, adapter.onto(problem.source), trained.head, trained.outputs_used, changed=True,
-            precision=trained.precision, history=trained.history, layers=trained.trained(),
+            self, trained.task, source, trained.head, trained.outputs_used, changed=True,
+            precision=trained.precision, history=trained.history,
+            layers=[replace(row, change=moved.get(row.layer, row.change)) for row in trained.trained()],
         )  # fmt: skip
         return merged if self.merge else LoraFitted(merged, problem.source, adapter)
 
@@ -146,6 +149,19 @@ def targets(source: Source, last: int = 0) -> list[str]:
         for hook in hooks:
             hook.remove()
     return [name for name in maps if name in called]
+
+
+def changes(before: Source, after: Source) -> dict[str, float]:
+    """By layer: norm of the weights' change over their norm before, for two sources of one structure."""
+
+    def norm(tensors: Iterable[torch.Tensor]) -> float:
+        return float(torch.stack([tensor.detach().double().square().sum() for tensor in tensors]).sum().sqrt())
+
+    found = {}
+    for old, new in zip(before.layers(), after.layers(), strict=True):
+        pairs = list(zip(old.module.parameters(), new.module.parameters(), strict=True))
+        found[old.name] = norm(b - a for a, b in pairs) / max(norm(a for a, _ in pairs), 1e-30)
+    return found
 
 
 def _adaptable(module: nn.Module) -> bool:

@@ -189,6 +189,10 @@ class GradientMethod(Method):
     def groups(self, source: Source, head: nn.Module) -> list[Group]:
         """What trains at which rate, from input to output; the head last."""
 
+    def table(self, source: Source, head: nn.Module) -> list[LayerRow]:
+        """What would train of a source that is left as it is; for ``--dry-run``."""
+        return layer_rows(source, head, self.groups(source, head))
+
     def loss(self, network: Network, batch: Batch, target: torch.Tensor, problem: Problem) -> dict[str, torch.Tensor]:
         """The training loss under the key ``loss``; the task's own unless overridden."""
         output = network(batch).float()
