@@ -99,6 +99,9 @@ def fit(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run (default: runs/<name>).")] = None,
     control: Annotated[bool, typer.Option("--control/--no-control", help="Compare with controls.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would train, and stop.")] = False,
+    labels: Annotated[
+        str | None, typer.Option(help="What to tell apart without any label: a,b,c, or a file of label and meaning.")
+    ] = None,
     unlabelled: Annotated[
         Path | None, typer.Option(help="More rows without labels, for methods that use them.")
     ] = None,
@@ -146,6 +149,7 @@ def fit(
             backend=backend,
             fresh=fresh,
             unlabelled=unlabelled,
+            labels=labels,
             report=report,
         )
     from headstart.report.terminal import page

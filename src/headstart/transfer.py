@@ -28,6 +28,7 @@ from headstart.evidence.controls import controls
 from headstart.evidence.evaluation import evaluate
 from headstart.evidence.splits import Split, exact_straddlers, move, near_straddlers, split
 from headstart.methods.base import Method, Problem
+from headstart.nn.prompts import canonical
 from headstart.plan import Effort
 from headstart.ranking import auto
 from headstart.ranking.measure import open_for
@@ -68,6 +69,7 @@ def fit(
     fresh: bool = False,
     trust_remote_code: str | None = None,
     unlabelled: Any = None,
+    labels: Any = None,
     report: Report | None = None,
 ) -> Any:
     """Adapt a pretrained source to labelled data, and measure what the transfer was worth.
@@ -79,11 +81,23 @@ def fit(
     network, a file of backends/. out: the folder of the run, ``runs/<name>`` by default; the same fit again returns
     what is there, unless ``fresh``. trust_remote_code: the one ``hf:`` repository whose own Python code may run.
     unlabelled: further rows with the same input columns, for the methods that use such (see ``headstart methods``);
-    a target column in them is not read, and rows that are among the labelled ones are left out.
+    a target column in them is not read, and rows that are among the labelled ones are left out. labels: what the labels
+    mean, for methods that read words (names, or label -> description, or a file of them); without a target the rows are
+    told apart by these alone (`headstart.without_labels`).
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
     report = report or (lambda stage, done, total: None)
+    if labels is not None:
+        from headstart import without_labels
+
+        if without_labels.applies(labels, target, method):
+            return without_labels.fit(
+                data, labels, source=source, method=method, input=input, kinds=kinds, seed=seed, out=out,
+                dry_run=dry_run, settings=settings, limit=limit, precision=precision, backend=backend, fresh=fresh,
+                trust_remote_code=trust_remote_code, unlabelled=unlabelled, report=report,
+            )  # fmt: skip
+        settings = {**(settings or {}), "labels": canonical(labels)}
     clock = Clock()
     seconds = plan.budget_seconds(budget, effort)
     if backend != "auto":

@@ -262,6 +262,7 @@ class Record:
     shipped_by: str = "validation"
     ranking: Json | None = None  # why this source: ranker, place, of, reason, candidates; None where it was named
     comparisons: list[Comparison] = field(default_factory=list)
+    labelling: Json | None = None  # of a run without labels: each label's share, confidence and surest rows
     targets: list[TargetResult] = field(default_factory=list)
     affinity: Json | None = None
 

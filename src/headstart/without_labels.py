@@ -1,0 +1,246 @@
+"""The verb without a single label: rows and the names of the labels in, a model that predicts out.
+
+    headstart fit photos/ --labels "animal,vehicle,food"
+
+There is nothing to test on, so there is no score, no control and no verdict, and the run says so. What can be said
+without labels is said: how many rows get each label, how sure the model is, how often its sentences agree, the surest
+rows of each label for a person to look at; and how many rows to label to know the accuracy.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import artefact, catalog, plan
+from headstart.artefact import Artefact
+from headstart.cache import key
+from headstart.datasets.base import Column, Dataset
+from headstart.datasets.read import read
+from headstart.errors import MethodError, UsageError
+from headstart.methods.base import Method, Problem, make
+from headstart.nn import prompts
+from headstart.record import shown, versions
+from headstart.runtime import Extractor, device
+from headstart.sources.base import Source
+from headstart.sources.trust import trusting
+from headstart.tasks.base import Task
+from headstart.transfer import Clock, choose_source, claim, finished, further, workspace
+from headstart.types import Candidate, Json, Prediction, Record
+
+COLUMN = "label"
+"""The column in which `headstart evaluate` looks for true labels of such a run."""
+
+EXAMPLES = 3
+"""Surest rows of each label that the record shows."""
+
+TO_LABEL = 100
+"""Rows that are to be labelled by hand for an accuracy within 10 points, at 95 %."""
+
+
+def applies(labels: Any, target: Any, method: str) -> bool:
+    """Whether a fit is one without labels: the labels are named, no column is, and the method reads none."""
+    if labels is None or target is not None:
+        return False
+    return method == "auto" or "labels" not in catalog.find("methods", method).needs
+
+
+def fit(
+    data: Any,
+    labels: Any,
+    *,
+    source: str | Source = "auto",
+    method: str = "auto",
+    input: str | Sequence[str] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    dry_run: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    precision: str = "auto",
+    backend: str = "auto",
+    fresh: bool = False,
+    trust_remote_code: str | None = None,
+    unlabelled: Any = None,
+    report: Callable[[str, int, int], None] | None = None,
+) -> Any:
+    """A model that tells the named labels apart. labels: as `headstart.nn.prompts.parse` reads them; the rest as in
+    `headstart.fit`.
+
+    Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises UsageError HS-USAGE-001 for fewer than two labels,
+    MethodError HS-METHOD-003 where the method or the source cannot do it, and what `read` raises.
+    """
+    report = report or (lambda stage, done, total: None)
+    clock = Clock()
+    named = prompts.parse(labels)
+    if len(named) < 2:
+        raise UsageError("HS-USAGE-001", f"there is one label, {next(iter(named), '')!r}.", "Name two or more.")
+    given = data if isinstance(data, Dataset) else read(
+        data, input=input, kinds=kinds, limit=limit, for_prediction=True
+    )  # fmt: skip
+    rows = given.without("target")
+    task = catalog.find("tasks", "classification")(list(named))
+    with trusting(trust_remote_code):
+        chosen = choose_source(rows, source)
+    extra = None if unlabelled is None else further(unlabelled, rows)
+    how = make(
+        catalog.find("methods", "zeroshot" if method == "auto" else method),
+        {**(settings or {}), "labels": prompts.canonical(labels)},
+    )
+    how.admit(task, chosen, rows, extra is not None)
+    clock.lap("reading")
+    if dry_run:
+        return plan.dry_run(rows, task, chosen, [how], seed)
+    if chosen is None:
+        raise MethodError("HS-METHOD-003", f"{how.name} needs a source; tables have none.", "Name one with --source.")
+    folder = claim(out, given.origin)
+    facts = _request(rows, extra, chosen, how, seed, precision)
+    if not fresh and (done := finished(folder, facts)) is not None:
+        return done
+    work = workspace(folder)
+    extractor = Extractor(chosen, precision=precision, backend=backend, report=report)
+    problem = Problem(
+        rows, None, task, chosen, extractor, seed=seed, folder=work, report=report,
+        options={"precision": precision}, unlabelled=extra,
+    )  # fmt: skip
+    fitted = how.fit(problem)
+    clock.lap(how.name)
+    prediction = fitted.predict(rows)
+    clock.lap("prediction")
+    details = {**how.hyperparameters(), **(fitted.history[-1] if fitted.history else {})}
+    candidate = Candidate(how.name, "transfer", fitted.description, None, None, clock.seconds[how.name], details)
+    written = _record(
+        rows, task, chosen, candidate, prediction, folder, seed, facts, extractor,
+        rejects=given.rejects, seconds=clock.seconds, notes=[*problem.notes, *extractor.notes],
+        command=_command(given, labels, chosen, how, settings, seed, folder),
+    )  # fmt: skip
+    written.trained = fitted.trained()
+    columns = [*(column for column in rows.columns if column.role == "input"), Column(COLUMN, "target", "category")]
+    result = Artefact(fitted, written, columns, folder)
+    artefact.save(result, given.rejects)
+    shutil.rmtree(work, ignore_errors=True)
+    return result
+
+
+def labelling(rows: Dataset, task: Task, prediction: Prediction, details: Json) -> Json:
+    """What a run without labels can say of itself; see `Record.labelling`."""
+    sure = np.asarray(prediction.confidence)
+    said = np.array([task.classes.index(value) for value in prediction.values])
+    labels = []
+    for number, label in enumerate(task.classes):
+        mine = np.flatnonzero(said == number)
+        surest = mine[np.argsort(-sure[mine], kind="stable")[:EXAMPLES]]
+        examples = []
+        for at in surest.tolist():
+            text, picture = shown(rows.samples([at])[0])
+            examples.append(
+                {"row": rows.numbers[at], "text": text, "thumbnail": picture, "confidence": float(sure[at])}
+            )
+        labels.append(
+            {
+                "label": str(label),
+                "share": len(mine) / len(rows),
+                "confidence": float(sure[mine].mean()) if len(mine) else None,
+                "examples": examples,
+            }
+        )
+    return {
+        "labels": labels,
+        "confidence": float(sure.mean()),
+        "unsure": float((sure < 0.5).mean()),
+        "agreement": details.get("agreement"),
+        "to_label": TO_LABEL,
+        "column": COLUMN,
+    }
+
+
+def _record(
+    rows: Dataset, task: Task, source: Source, candidate: Candidate, prediction: Prediction, folder: Path, seed: int,
+    facts: str, extractor: Extractor, *, rejects: Sequence[Any], seconds: dict[str, float], notes: Sequence[str],
+    command: str,
+) -> Record:  # fmt: skip
+    return Record(
+        name=folder.name,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        command=command,
+        data={
+            "path": rows.origin,
+            "rows": len(rows),
+            "rejected": len(rejects),
+            "columns": [vars(column) for column in rows.columns],
+            "digest": facts,
+            "splits": {},
+            "procedure": "none",
+            "moved": 0,
+        },
+        task={
+            "name": task.name,
+            "target": COLUMN,
+            "metric": task.metric,
+            "classes": [str(label) for label in task.classes],
+            "description": task.describe(),
+        },
+        source=source.card.to_json(),
+        candidates=[candidate],
+        chosen_transfer=candidate.name,
+        shipped=candidate.name,
+        shipped_because="there are no labels, so nothing else could be fitted or compared",
+        metrics={},
+        verdict=None,
+        head_start=None,
+        trained=[],
+        history=[],
+        confusion=None,
+        residuals=None,
+        mistakes=[],
+        rejects=[vars(reject) for reject in list(rejects)[:200]],
+        notes=list(dict.fromkeys(notes)),
+        seconds={stage: round(value, 2) for stage, value in seconds.items()},
+        versions=versions(),
+        machine={
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "device": str(device()),
+            "precision": extractor.description,
+        },
+        seed=seed,
+        folder=str(folder),
+        labelling=labelling(rows, task, prediction, candidate.hyperparameters),
+    )
+
+
+def _request(rows: Dataset, extra: Dataset | None, source: Source, method: Method, seed: int, precision: str) -> str:
+    """A digest of all that determines the result."""
+    from headstart import __version__
+
+    parts = {
+        "rows": key({"rows": rows.fingerprints()}),
+        "unlabelled": None if extra is None else key({"rows": extra.fingerprints()}),
+        "source": [source.card.digest, source.settings()],
+        "method": [method.name, method.hyperparameters()],
+        "choices": [seed, precision],
+        "version": __version__,
+    }
+    return key(parts)
+
+
+def _command(
+    rows: Dataset, labels: Any, source: Source, method: Method, settings: Mapping[str, Any] | None, seed: int,
+    folder: Path,
+) -> str:  # fmt: skip
+    """A command line that does this again."""
+    spelled = str(labels) if isinstance(labels, str | Path) else prompts.canonical(labels)
+    parts = ["headstart", "fit", rows.origin or "DATA", "--labels", spelled, "--source", source.card.name]
+    parts += ["--method", method.name]
+    for name, value in (settings or {}).items():
+        parts += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join([*parts, "--seed", str(seed), "--out", str(folder)])
