@@ -248,15 +248,11 @@ class Trainer:
         return AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
 
     def _thaw(self) -> None:
-        """Training mode for what trains in this epoch; the statistics of a frozen batch norm are frozen as well."""
+        """Training mode for what trains in this epoch."""
         for group in self.groups:
             for parameter in group.parameters:
                 parameter.requires_grad_(self.epoch >= group.start)
-        self.network.train()
-        for module in self.network.modules():
-            own = list(module.parameters(recurse=False))
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and own and not any(p.requires_grad for p in own):
-                module.eval()
+        training_mode(self.network)
 
     def _check_bf16(self) -> bool:
         """Whether to train in bf16: native here, and the first batch's loss and outputs agree with fp32."""
@@ -332,6 +328,15 @@ class Trainer:
             self.epoch = self.schedule.epochs
         self.resumed = True
         return int(position), int(waited), float(running)
+
+
+def training_mode(network: nn.Module) -> None:
+    """Training mode; the statistics of a batch norm whose parameters are frozen are frozen as well."""
+    network.train()
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and own and not any(p.requires_grad for p in own):
+            module.eval()
 
 
 def _plain(value: Any) -> Any:
