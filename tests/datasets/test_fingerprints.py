@@ -54,3 +54,12 @@ def test_a_text_that_names_a_picture_counts_by_its_bytes(tmp_path):
     place.write_bytes(b"2")
     assert fingerprint(str(place)) != first
     assert fingerprint("there is no such.png") != fingerprint("there is no such.gif")
+
+
+def test_chosen_rows_of_a_column_are_the_same_taken_at_once_or_from_large_columns(monkeypatch):
+    dataset = read(TABLE, target="label", input="text")
+    chosen = dataset.select([3, 0, 2]).followed_by(dataset.select([1])).select([3, 0, 0])
+    at_once = chosen.samples(), chosen.targets(), chosen.select([]).samples()
+    assert at_once == (["two", "two", "two"], ["y", "y", "y"], [])
+    monkeypatch.setattr(base, "_TAKEN_AT_ONCE", 0)
+    assert (chosen.samples(), chosen.targets(), chosen.select([]).samples()) == at_once
