@@ -78,8 +78,9 @@ class Trainer:
     costs: [N], a rough cost of each row, by which batches are bucketed. loss: (network, batch, target) -> dict with the
     key ``loss``. prepare: (rows, train) -> (Batch, target tensor).
     validate: () -> score, higher is better, or None. key: identifies data, method and seed; a checkpoint with another
-    key is ignored. Raises EnvironmentProblem HS-ENV-004 when memory does not suffice, HS-ENV-002/003 on a full or
-    closed disk.
+    key is ignored. backward: (network, batch, target, losses, last) puts the gradients of a piece of a step into the
+    parameters, in place of ``losses["loss"].backward()``; last: of the step's pieces.
+    Raises EnvironmentProblem HS-ENV-004 when memory does not suffice, HS-ENV-002/003 on a full or closed disk.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Trainer:
         report: Callable[[str, int, int], None] = lambda stage, done, total: None,
         stage: str = "train",
         precision: str = "auto",
+        backward: Callable[[nn.Module, Batch, torch.Tensor, dict[str, torch.Tensor], bool], None] | None = None,
     ) -> None:
         from accelerate import Accelerator
 
@@ -108,6 +110,7 @@ class Trainer:
         self.checkpoint = folder / f"{stage}.checkpoint" if folder is not None else None
         self.accelerator = Accelerator()
         self.precision = precision
+        self.backward = backward
         self.bf16 = False
         self.notes: list[str] = []
         self.history: list[Json] = []
@@ -183,13 +186,18 @@ class Trainer:
         for group, settings in zip(self.groups, optimiser.param_groups):
             settings["lr"] = group.rate * self._rate()
         total = 0.0
-        for piece in np.array_split(rows, min(self.schedule.accumulate, len(rows))):
+        pieces = np.array_split(rows, min(self.schedule.accumulate, len(rows)))
+        for number, piece in enumerate(pieces, start=1):
             batch, target = self.prepare(piece, True)
             batch, target = batch.to(self.accelerator.device), target.to(self.accelerator.device)
             with self._autocast():
-                loss = self.loss(self.network, batch, target)["loss"] * (len(piece) / len(rows))
-            self.accelerator.backward(loss)
-            total += float(loss.detach())
+                found = self.loss(self.network, batch, target)
+                losses = {name: value * (len(piece) / len(rows)) for name, value in found.items()}
+            if self.backward is None:
+                self.accelerator.backward(losses["loss"])
+            else:
+                self.backward(self.network, batch, target, losses, number == len(pieces))
+            total += float(losses["loss"].detach())
         trained = [p for group in self.groups for p in group.parameters if p.requires_grad]
         self.accelerator.clip_grad_norm_(trained, self.schedule.clip)
         optimiser.step()

@@ -40,8 +40,14 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = source.network
         self.head = head
+        self.companion: Companion | None = None
         self.outputs = tuple(outputs)
         self._source = [source]  # in a list: its network is registered once, as the backbone
+
+    @property
+    def last_layer(self) -> nn.Module:
+        """The backbone's layer nearest the head."""
+        return self._source[0].layers()[-1].module
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Outputs [B,C], or [B,T,C] from word-aligned tokens."""
@@ -52,6 +58,27 @@ class Network(nn.Module):
             return self.head(features.tokens)  # type: ignore[no-any-return]
         parts = [features.pooled if output == "pooled" else features.cuts[output] for output in self.outputs]
         return self.head(torch.cat(parts, dim=-1))  # type: ignore[no-any-return]
+
+
+class Companion(nn.Module):
+    """What goes along with a network while it trains and is no part of what predicts, such as weights of losses.
+
+    Its parameters and buffers are in the checkpoint and not in the artefact.
+    """
+
+    def groups(self) -> list[Group]:
+        """What of it trains."""
+        return []
+
+    def backward(
+        self, network: Network, batch: Batch, target: torch.Tensor, losses: dict[str, torch.Tensor], last: bool
+    ) -> None:
+        """Put the gradients of one piece of a step into the parameters. last: of the pieces of this step."""
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+
+    def facts(self) -> Json:
+        """What it learned, for the last line of the history."""
+        return {}
 
 
 class NetworkFitted(Fitted):
@@ -193,6 +220,10 @@ class GradientMethod(Method):
         """What would train of a source that is left as it is; for ``--dry-run``."""
         return layer_rows(source, head, self.groups(source, head))
 
+    def companion(self, problem: Problem) -> Companion | None:
+        """What is to go along with the network while it trains; nothing by default."""
+        return None
+
     def loss(self, network: Network, batch: Batch, target: torch.Tensor, problem: Problem) -> dict[str, torch.Tensor]:
         """The training loss under the key ``loss``; the task's own unless overridden."""
         output = network(batch).float()
@@ -213,6 +244,8 @@ class GradientMethod(Method):
         source, head, outputs = self.prepare(problem)
         groups = self.groups(source, head)
         network = Network(source, head, outputs)
+        network.companion = companion = self.companion(problem)
+        groups += [] if companion is None else companion.groups()
         trained = {id(p) for group in groups for p in group.parameters}
         for parameter in network.parameters():
             parameter.requires_grad_(id(parameter) in trained)
@@ -243,8 +276,11 @@ class GradientMethod(Method):
             report=problem.report,
             stage=self.name,
             precision=str(problem.options.get("precision", "auto")),
+            backward=None if companion is None else companion.backward,  # type: ignore[arg-type]
         )
         history = trainer.run()
+        if companion is not None and history:
+            history[-1] |= companion.facts()
         problem.notes += trainer.notes
         layers = origin.moved(layer_rows(source, head, [group for group in groups if group.start < self.epochs]))
         source.card = replace(source.card, digest=source.digest())

@@ -32,6 +32,7 @@ class Scratch(GradientMethod):
 
     name: ClassVar[str] = "scratch"
     role: ClassVar[Literal["transfer", "control"]] = "control"
+    shares: ClassVar[bool] = True
     paper: ClassVar[str] = "He, Girshick & Dollár 2019, Rethinking ImageNet pre-training"
 
     epochs: int = hyper(6, "passes over the training rows", low=1, high=1000)
