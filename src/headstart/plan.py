@@ -10,16 +10,20 @@ from typing import Literal, TypeAlias
 from headstart import catalog
 from headstart.datasets.base import Dataset
 from headstart.errors import MethodError, UsageError
+from headstart.evidence.separately import separately
 from headstart.methods.auto import Auto
 from headstart.methods.base import Method, Problem, make
 from headstart.methods.network import GradientMethod, layer_rows
 from headstart.sources.base import Source
-from headstart.tasks.base import Task
+from headstart.tasks.base import SEVERAL, Task
 from headstart.types import Json, LayerRow
 
 Effort: TypeAlias = Literal["quick", "balanced", "thorough"]
 SECONDS: dict[str, float | None] = {"quick": 120.0, "balanced": 600.0, "thorough": None}
 """The budget of each effort where none is given."""
+
+MANY = 2000
+"""Rows from which several targets are also learned together: under it, five folds of every network cost too much."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,16 @@ def transfers(
     if method != "auto":
         found = catalog.find("methods", method)
         chosen: Method = make(found, settings)
-        chosen.admit(task, source, dataset, unlabelled)
+        separately(chosen, task).admit(task, source, dataset, unlabelled)
         return [chosen]
     if settings:
         raise MethodError(
             "HS-METHOD-002", f"hyperparameters ({', '.join(settings)}) belong to one method.", "Name it with --method."
         )
+    if source is not None and task.name == SEVERAL:
+        trains = any(True for _ in source.network.parameters()) and effort != "quick"
+        names = ["probe", "multitask"] if trains and (len(dataset) >= MANY or effort == "thorough") else ["probe"]
+        return [make(catalog.find("methods", name), {}) for name in names]
     return [] if source is None else [Auto(effort=effort)]
 
 

@@ -18,6 +18,7 @@ from headstart.sources import shelf
 from headstart.sources.base import Source
 from headstart.sources.concatenated import wordless
 from headstart.tasks.base import Task
+from headstart.tasks.several import Several
 
 Array: TypeAlias = np.ndarray
 Report: TypeAlias = Callable[[str, int, int], None]
@@ -152,7 +153,8 @@ def sample_features(
         return Sampled(source, {"tokens": np.concatenate(words)}, tags, owner, rate, extractor.notes)
     extractor.ensure(inputs, compute)
     outputs = {output: extractor.matrix(inputs, [output]) for output in wanted}
-    return Sampled(source, outputs, np.asarray(targets), None, rate, extractor.notes)
+    read = task.columns(targets) if isinstance(task, Several) else np.asarray(targets)
+    return Sampled(source, outputs, read, None, rate, extractor.notes)
 
 
 def _rate(extractor: Extractor, sample: Dataset, rest: Dataset | None, outputs: Sequence[str]) -> float | None:

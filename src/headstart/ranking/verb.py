@@ -199,7 +199,7 @@ def _nothing(main: Ranker, skipped: Sequence[Skipped]) -> HeadstartError:
 
 def _rankers(name: str, task: Task) -> tuple[Ranker, list[Ranker], list[str]]:
     """The ranker that sorts, the others of ``all``, and a note on those that cannot read the target."""
-    kind = {"multilabel": "labels", "regression": "values"}.get(task.name, "classes")
+    kind = {"multilabel": "labels", "regression": "values", "several": "values"}.get(task.name, "classes")
     main: Ranker = catalog.find("rankers", DEFAULT if name == "all" else name)()
     if kind not in main.reads or (main.needs == "probabilities" and task.needs == "tokens"):
         raise MethodError(

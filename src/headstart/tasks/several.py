@@ -153,6 +153,14 @@ class Several(Task):
             for column, part in self.parts.items()
         }
 
+    def columns(self, targets: Targets) -> Array:
+        """Encoded targets as columns that a linear score reads: classes one-hot, the others as they are. [N,K]."""
+        found = []
+        for column, part in self.parts.items():
+            own = self.targets_for(column, targets)
+            found.append(np.eye(part.width)[own] if own.ndim == 1 and part.classes else own.reshape(len(own), -1))
+        return np.concatenate(found, axis=1).astype(np.float64)
+
     # --- networks ----------------------------------------------------------------------------------------------
 
     def collate(self, targets: Targets, length: int | None = None) -> torch.Tensor:
