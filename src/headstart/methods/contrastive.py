@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart.cache import key
 from headstart.engine import Group, Schedule, Trainer
 from headstart.errors import MethodError
 from headstart.methods.base import Method, Problem, hyper
-from headstart.methods.network import GradientMethod, Network, NetworkFitted, Rows, layer_rows
+from headstart.methods.network import GradientMethod, Network, NetworkFitted, Rows, identity, layer_rows
 from headstart.methods.probe import Probe
 from headstart.nn.linear import fit_linear
 from headstart.runtime import Extractor
@@ -48,6 +47,10 @@ class Contrastive(GradientMethod):
     layer_decay: float = hyper(1.0, "factor on the rate for each layer towards the input", low=0.0, high=1.0)
     temperature: float = hyper(0.2, "of the similarities; small = the nearest rows count most", low=0.01, high=10.0)
     strength: float = hyper(1.0, "inverse regularisation of the head", low=1e-9, high=1e9)
+
+    def rows_trained(self, rows: int) -> float:
+        """Every row comes about ``epochs`` times."""
+        return float((self.epochs or passes(rows)) * rows)
 
     def ablation(self) -> Method | None:
         """The same head on the source as it is."""
@@ -100,7 +103,7 @@ class Contrastive(GradientMethod):
             prepare=lambda numbers, training: rows.batch(draw(int(numbers[0])), training),
             validate=None,
             seed=problem.seed,
-            key=self._key(problem, rows),
+            key=identity(self, problem),
             folder=problem.folder,
             deadline=problem.deadline,
             report=problem.report,
@@ -126,21 +129,6 @@ class Contrastive(GradientMethod):
             self, task, source, head, outputs, changed=True, precision=precision, extractor=extractor,
             history=[{**row, "steps": steps} for row in history], layers=table,
         )  # fmt: skip
-
-    def _key(self, problem: Problem, rows: Rows) -> str:
-        assert problem.source is not None
-        return key(
-            {
-                "method": self.name,
-                **self.hyperparameters(),
-                "rows": problem.train.fingerprints(),
-                "targets": [str(value) for value in problem.train.targets()],
-                "seed": problem.seed,
-                "source": problem.source.card.digest,
-                "precision": str(problem.options.get("precision", "auto")),
-                "weights": None if rows.weights is None else rows.weights.tolist(),
-            }
-        )
 
 
 def passes(rows: int) -> int:
