@@ -87,7 +87,9 @@ def fit(
     ] = None,
     source: Annotated[
         str,
-        typer.Option(help="A name of `headstart sources`, hf:, timm:, torchvision:.", autocompletion=complete_source),
+        typer.Option(
+            help="A name of `headstart sources`, hf:, timm:, torchvision:, a+b.", autocompletion=complete_source
+        ),
     ] = "auto",
     method: Annotated[
         str, typer.Option(help="A name of `headstart methods`.", autocompletion=complete_method)

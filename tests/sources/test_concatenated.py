@@ -194,7 +194,7 @@ def test_embed_writes_both(names, home):
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
-        ("{0}+{0}", UsageError, r"HS-USAGE-001: .*are the same.*Name each source once"),
+        ("{0}+{0}", UsageError, r"HS-USAGE-001: .* stands there twice.*Name each source once"),
         ("{0}+", SourceError, r"HS-SOURCE-001: there is no source \"\""),
         ("{0}+minilmm", SourceError, r"HS-SOURCE-001: there is no source \"minilmm\".*minilm"),
         ("{0}+identity", SourceError, r"HS-SOURCE-005: .*bert.* reads text, identity reads table"),

@@ -183,14 +183,12 @@ def joined(parts: Sequence[Source]) -> Concatenated:
     if len({part.card.modality for part in parts}) > 1:
         told = ", ".join(f"{part.card.name} reads {part.card.modality}" for part in parts)
         raise SourceError("HS-SOURCE-005", f"{names}: {told}.", "Put sources for the same kind of input side by side.")
-    seen: dict[tuple[str, str], str] = {}
+    seen: set[tuple[str, str]] = set()
     for part in parts:
         mark = (part.card.digest, str(part.settings()))
         if mark in seen:
-            raise UsageError(
-                "HS-USAGE-001", f"{names}: {part.card.name} and {seen[mark]} are the same.", "Name each source once."
-            )
-        seen[mark] = part.card.name
+            raise UsageError("HS-USAGE-001", f"{names}: {part.card.name} stands there twice.", "Name each source once.")
+        seen.add(mark)
     return Concatenated(parts)
 
 
