@@ -100,10 +100,11 @@ def main() -> None:
         best = max(scores, key=lambda method: scores[method][0])
         regrets.append(100 * (scores[best][0] - auto))
         line = "  ".join(f"{method} {score:.3f} ({took:.0f} s)" for method, (score, took, _) in scores.items())
-        print(
-            f"{name:<12} auto {auto:.3f} ({shipped}, {seconds:.0f} s)  regret {regrets[-1]:+.2f}   {line}", flush=True
-        )
-    print(f"mean regret {np.mean(regrets):+.2f} points over {len(regrets)} sets")
+        choices.append(len(methods) > 1)
+        ships = f"auto {auto:.3f} ({shipped}, {seconds:.0f} s)"
+        print(f"{name:<12} {ships}  regret {regrets[-1]:+.2f}   {line}", flush=True)
+    print(f"mean regret {np.mean(regrets):+.2f} points over {len(regrets)} sets", end="")
+    print(f", {np.mean(np.array(regrets)[choices]):+.2f} over the {sum(choices)} with a choice" if any(choices) else "")
 
 
 if __name__ == "__main__":
