@@ -114,8 +114,8 @@ class Contest:
         ]
         shipped = self._best(column, None)
         assert shipped is not None
-        looked = "cross-validation" if self.procedure == KFOLD else "validation"
-        because, by = f"best {self.task.parts[column].metric.replace('_', ' ')} in {looked}", "validation"
+        looked = "in cross-validation" if self.procedure == KFOLD else "on validation"
+        because, by = f"best {self.task.parts[column].metric.replace('_', ' ')} {looked}", "validation"
         overruled = "test" if self.procedure == BOOTSTRAP else "validation"
         words = "; the test rows took part in this choice" if overruled == "test" else ""
         if control and verdict and verdict.label == "negative" and shipped.entry.method.role == "transfer":

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -36,6 +35,10 @@ if TYPE_CHECKING:
     from headstart.sources.base import Source
 
 
+ROWS = 16
+"""Rows of a step on which its affinity is measured: half of the usual batch, as it costs three passes a target."""
+
+
 @dataclass(frozen=True)
 class Multitask(GradientMethod):
     """One network for several targets, every layer trained on all of them."""
@@ -52,7 +55,7 @@ class Multitask(GradientMethod):
     weight_rate: float = hyper(0.025, "learning rate of the weights (uncertainty, gradnorm)", low=0.0, high=1.0)
     alpha: float = hyper(1.5, "how much slower targets are pulled along (gradnorm)", low=0.0, high=10.0)
     affinity: int = hyper(
-        20, "steps from one measurement of the affinity to the next; 0 = none", low=0, high=1_000_000,
+        10, "steps from one measurement of the affinity to the next; 0 = none", low=0, high=1_000_000,
         paper="arXiv:2109.04617",
     )  # fmt: skip
     layer_decay: float = hyper(0.9, "factor on the rate for each layer towards the input", low=0.0, high=1.0)
@@ -114,9 +117,7 @@ class Balance(Companion):
 
     weights: torch.Tensor
     initial: torch.Tensor
-    ahead: torch.Tensor
-    squares: torch.Tensor
-    counts: torch.Tensor
+    steps: torch.Tensor
 
     def __init__(self, task: Several, method: Multitask) -> None:
         super().__init__()
@@ -124,9 +125,8 @@ class Balance(Companion):
         self.task, self.method = task, method
         self.register_buffer("weights", torch.ones(count))
         self.register_buffer("initial", torch.zeros(count))
-        self.register_buffer("ahead", torch.zeros(count, count, dtype=torch.float64))
-        self.register_buffer("squares", torch.zeros(count, count, dtype=torch.float64))
-        self.register_buffer("counts", torch.zeros(2))  # steps, measurements
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.affinity = affinity.Affinity(count)
         factors = [0.5 if part.name == "regression" else 1.0 for part in task.parts.values()]
         self.register_buffer("factors", torch.tensor(factors), persistent=False)
         if method.weighting == "uncertainty":
@@ -160,9 +160,9 @@ class Balance(Companion):
             losses["loss"].backward()  # type: ignore[no-untyped-call]
             self.weights.copy_(weights)
         every = self.method.affinity
-        if last and every and int(self.counts[0]) % every == 0:
+        if last and every and int(self.steps) % every == 0:
             self._measure(network, batch, target)
-        self.counts[0] += last
+        self.steps += last
 
     def _project(self, network: Network, losses: Sequence[torch.Tensor], last: bool) -> None:
         shared = _training(network.backbone)
@@ -206,6 +206,9 @@ class Balance(Companion):
 
     def _measure(self, network: Network, batch: Batch, target: torch.Tensor) -> None:
         """Look one step ahead for each target; without dropout, so that nothing but the step differs."""
+        few = slice(0, ROWS)
+        weight = None if batch.weight is None else batch.weight[few]
+        batch, target = Batch({name: value[few] for name, value in batch.inputs.items()}, weight), target[few]
         modes = {module: module.training for module in network.modules()}
         network.eval()
 
@@ -213,13 +216,9 @@ class Balance(Companion):
             found = self.task.losses(network(batch).float(), target, batch.weight)
             return torch.stack(list(found.values()))
 
-        found, _ = affinity.lookahead(losses, _training(network.backbone), self.method.learning_rate)
+        self.affinity.add(*affinity.lookahead(losses, _training(network.backbone), self.method.learning_rate))
         for module, mode in modes.items():
             module.training = mode
-        if torch.isfinite(found).all():
-            self.ahead += found.double()
-            self.squares += found.double().square()
-            self.counts[1] += 1
 
     def facts(self) -> Json:
         """The weights that were learned, and the affinity of the targets."""
@@ -229,20 +228,8 @@ class Balance(Companion):
             facts["weights"] = dict(zip(columns, torch.exp(-self.log_variance.detach()).tolist()))
         elif self.method.weighting == "gradnorm":
             facts["weights"] = dict(zip(columns, self.weights.tolist()))
-        measured = int(self.counts[1])
-        if not measured:
-            return facts
-        mean = (self.ahead / measured).cpu().numpy()
-        spread = np.sqrt(np.maximum((self.squares / measured).cpu().numpy() - mean**2, 0.0) / measured)
-        share = affinity.shares(mean)
-        facts["affinity"] = {
-            "targets": columns,
-            "share": [[None if value != value else float(value) for value in row] for row in share],
-            "lookahead": mean.tolist(),
-            "error": spread.tolist(),
-            "measured": measured,
-            "together": [[columns[k] for k in group] for group in affinity.together(share)],
-        }
+        if (measured := self.affinity.to_json(columns)) is not None:
+            facts["affinity"] = measured
         return facts
 
 
