@@ -19,10 +19,10 @@ from tests.conformance.examples import images, texts, tiny_bert, tiny_torchvisio
 QUICK = {"epochs": 2, "batch_size": 8, "trial": 2, "folds": 2, "members": 2}
 
 
-def quick(method_class):
-    """The method with the settings that keep a test short."""
+def quick(method_class, **more):
+    """The method with the settings that keep a test short. more: settings for methods that have a field of the name."""
     names = {field.name for field in fields(method_class)}
-    return method_class(**{name: value for name, value in QUICK.items() if name in names})
+    return method_class(**{name: value for name, value in {**QUICK, **more}.items() if name in names})
 
 
 EXAMPLES = {"text": (texts, tiny_bert), "image": (images, tiny_torchvision)}
@@ -33,7 +33,9 @@ EXAMPLES = {"text": (texts, tiny_bert), "image": (images, tiny_torchvision)}
 def test_method(name, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
     rows, source = EXAMPLES[kind]
-    method, task = quick(catalog.find("methods", name)), catalog.find("tasks", "classification")
+    encoder = str(tmp_path / "words")  # what methods that read words into images know them by
+    tiny_bert(tmp_path).save(tmp_path / "words")
+    method, task = quick(catalog.find("methods", name), encoder=encoder), catalog.find("tasks", "classification")
     check_method(method, rows(), task, source(tmp_path), unlabelled=rows(36).without("target"))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.disk import replace_text
-from headstart.report import summary, wording
+from headstart.report import labelling, summary, targets, wording
 from headstart.types import Json, Record
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def render(record: Record) -> str:
         "confusion": figures.confusion(record),
         "residuals": figures.residuals(record),
         "trained": figures.what_trained(record),
+        "moved": figures.what_moved(record),
         "history": figures.history(record),
     }
     return (
@@ -57,8 +58,30 @@ def render(record: Record) -> str:
             most_rejects=MOST_REJECTS,
             most_classes=MOST_CLASSES,
             splits=_splits(record),
+            targets=_targets(record),
+            affinity=targets.affinity_rows(record.affinity) if record.affinity else [],
+            measured=any(row.change is not None or row.drift is not None for row in record.trained),
         )
     )
+
+
+def _targets(record: Record) -> list[Json]:
+    """What the report shows of each of several targets."""
+    from markupsafe import Markup
+
+    from headstart.report import figures, worth
+    from headstart.report.canvas import prefixed
+
+    found = []
+    for place, view in enumerate(targets.views(record)):
+        drawn = {
+            "verdict": worth.verdict_plot(view),
+            "confusion": figures.confusion(view),
+            "residuals": figures.residuals(view),
+        }
+        shown = {name: Markup(prefixed(svg or "", f"target{place}-")) for name, svg in drawn.items()}
+        found.append({"view": view, "figures": shown, "verdicts": targets.verdicts(view)})
+    return found
 
 
 def write(record: Record, path: Path) -> None:
@@ -94,9 +117,19 @@ def environment() -> Environment:
         summary.verdict,
         summary.head_start,
         picture,
+        together,
+        labelling.shares,
+        labelling.sure,
+        labelling.unknown,
+        labelling.advice,
     ):
         made.filters[function.__name__] = function
     return made
+
+
+def together(record: Record) -> str:
+    """Which of several targets to train together."""
+    return targets.together(record.affinity)
 
 
 def picture(uri: str | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 
-from headstart.report import wording
+from headstart.report import labelling, targets, wording
 from headstart.types import Candidate, Record
 
 _LABELS = 12  # width of the column of labels
@@ -36,14 +36,16 @@ def summary(record: Record, *, width: int | None = None) -> str:
 def rows(record: Record) -> list[tuple[str, str]]:
     """The lines of the summary as (label, text)."""
     lines = [("task", _task(record)), ("source", _source(record))]
-    if text := scores(record):
+    lines += labelling.lines(record)
+    if text := "" if record.labelling else scores(record):
         lines.append((score_label(record), text))
     if text := verdict(record):
         lines.append(("VERDICT", text))
     if text := head_start(record):
         lines.append(("HEAD START", text))
     lines += comparisons(record)
-    if record.shipped != record.chosen_transfer:
+    lines += targets.lines(record)
+    if not record.targets and record.shipped != record.chosen_transfer:
         lines.append(("ships", f"{shipped_title(record)}: {record.shipped_because}"))
     if record.folder:
         lines.append(("saved to", f"{record.folder}   (model, card, report.html)"))
@@ -52,7 +54,9 @@ def rows(record: Record) -> list[tuple[str, str]]:
 
 def _task(record: Record) -> str:
     parts = [str(record.task.get("description") or record.task.get("name", ""))]
-    parts.append(f"{wording.count(record.data.get('rows', 0))} rows")
+    parts.append(
+        f"{wording.count(record.data.get('rows', 0))} rows" + " without a label" * (record.labelling is not None)
+    )
     if rejected := rejected_rows(record):
         parts.append(f"{wording.count(rejected)} rejected: see rejected.csv")
     return ", ".join(parts)
@@ -125,12 +129,12 @@ def verdict(record: Record) -> str:
 
 
 def comparisons(record: Record) -> list[tuple[str, str]]:
-    """A line for each further verdict: a method against itself without its own idea, or one task against it alone."""
+    """A line for each further verdict, of a method against itself without its own idea; several targets: `targets`."""
     from headstart.evidence.verdict import verdict_sentence
 
     metric = wording.metric_name(str(record.task.get("metric", "score")))
     lines = []
-    for each in record.comparisons:
+    for each in record.comparisons if not record.targets else []:
         sentence = verdict_sentence(each.verdict, metric).removeprefix("VERDICT: ")
         lines.append((each.on or "compared", f"{each.method}: {sentence}"))
     return lines
