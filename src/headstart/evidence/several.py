@@ -61,9 +61,7 @@ class Mixed(Entry):
     def candidate(self) -> Candidate:
         """The line of the record."""
         description = ", ".join(f"{column}: {name}" for column, name in self.names)
-        return Candidate(
-            MIXED, self.method.role, description, self.validation, self.test, self.seconds, dict(self.names)
-        )
+        return Candidate(MIXED, self.method.role, description, self.validation, self.test, self.seconds)
 
 
 class Contest:

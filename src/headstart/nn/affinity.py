@@ -125,7 +125,8 @@ def _plain(values: np.ndarray) -> list[list[float | None]]:
 
 
 def together(share: np.ndarray) -> list[list[int]]:
-    """The division of K targets into groups with the highest total gain; of equals the one with more groups.
+    """The division of K targets into groups with the highest total gain; of equals the one with the fewest networks for
+    two targets or more.
 
     share: [K,K], row i on column j. A target's gain in a group is the mean share that the others' steps have; 0 alone.
     """
@@ -133,7 +134,11 @@ def together(share: np.ndarray) -> list[list[int]]:
     count = len(share)
     if count > LARGEST:
         return _merged(share)
-    return max(_divisions(list(range(count))), key=lambda groups: (round(_gain(share, groups), 9), len(groups)))
+    return max(_divisions(list(range(count))), key=lambda groups: _worth(share, groups))
+
+
+def _worth(share: np.ndarray, groups: Sequence[Sequence[int]]) -> tuple[float, int]:
+    return round(_gain(share, groups), 9), -sum(len(group) > 1 for group in groups)
 
 
 def _gain(share: np.ndarray, groups: Sequence[Sequence[int]]) -> float:
@@ -163,8 +168,8 @@ def _merged(share: np.ndarray) -> list[list[int]]:
             for i in range(len(groups))
             for j in range(i + 1, len(groups))
         ]
-        best = max(tries, key=lambda division: _gain(share, division))
-        if _gain(share, best) <= _gain(share, groups) + 1e-9:
+        best = max(tries, key=lambda division: _worth(share, division))
+        if _worth(share, best) <= _worth(share, groups):
             break
         groups = best
     return sorted(groups)

@@ -93,6 +93,11 @@ def draw(name: str, title: str, width: float, height: float, paint: Callable[[Fi
     return _inline(buffer.getvalue(), name, title, width)
 
 
+def prefixed(svg: str, prefix: str) -> str:
+    """The element with ``prefix`` before all its ids, for a page that shows the same figure more than once."""
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
+
+
 def bare(axes: Axes, *sides: str) -> None:
     """Hide these spines (all four by default)."""
     for side in sides or ("top", "right", "bottom", "left"):
