@@ -93,6 +93,7 @@ def test_the_maps_of_gpt_stand_the_other_way_round_and_merge(bert):
     assert torch.allclose(merged, query + 4.0 * (up @ down).T, atol=1e-6)
 
 
+PARTS = ["train"] * 6 + ["valid"] * 2 + ["test"] * 4
 PLAIN = {"normalise": False, "config": {}, "part": "", "pooler": True, "trust": None}
 
 
@@ -232,3 +233,15 @@ def test_another_kind_of_adapter_is_refused(fitted, tmp_path, change, message):
     path.write_text("no json" if change is None else json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(HeadstartError, match=message):
         Adapter.load(tmp_path)
+
+
+def test_a_run_is_saved_and_loaded_whole(bert, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    table = {**{name: texts(48).values(name) for name in ("input", "target")}, "split": PARTS * 4}
+    given = {"source": bert, "method": "lora", "settings": SHORT, "control": False, "precision": "fp32"}
+    run = headstart.fit(table, target="target", out=tmp_path / "run", **given)
+    loaded = headstart.load(tmp_path / "run")
+    assert isinstance(loaded.fitted, LoraFitted) and loaded.fitted.method == run.fitted.method
+    asked = ["good words", "a bad text of more words"]
+    assert np.allclose(loaded.predict(asked).probabilities, run.predict(asked).probabilities, atol=1e-6)
+    assert (tmp_path / "run" / "model" / "adapter" / "adapter_model.safetensors").stat().st_size < 1_000_000

@@ -192,6 +192,11 @@ class Adapter:
     def __init__(self, config: Json, tensors: dict[str, torch.Tensor], source: str = "") -> None:
         self.config, self.tensors, self.source = config, tensors, source
 
+    @property
+    def maps(self) -> list[str]:
+        """Dotted names of the maps that have an adapter."""
+        return sorted({name.split(".lora_")[0] for name in self.tensors})
+
     def onto(self, source: Source) -> Source:
         """A copy of the source with the adapters added to its matrices.
 
@@ -204,17 +209,17 @@ class Adapter:
             )  # fmt: skip
         other = source.clone()
         trains = [parameter.requires_grad for parameter in other.network.parameters()]
-        names = sorted({re.split(r"\.lora_", name)[0] for name in self.tensors})
-        missing = sorted(set(names) - {name for name, module in other.network.named_modules() if _adaptable(module)})
-        tuner = None if missing or not names else _inject(other.network, names, self.config)
-        own = {} if tuner is None else _tensors(other.network)
-        if {name: value.shape for name, value in own.items()} != {n: v.shape for n, v in self.tensors.items()}:
+        there = {name for name, module in other.network.named_modules() if _adaptable(module)}
+        wrong = [f"it has no map {name}" for name in self.maps if name not in there]
+        if not wrong:
+            tuner = _inject(other.network, self.maps, self.config)
+            wrong = _differences(_tensors(other.network), self.tensors)
+        if wrong:
             raise ArtefactError(
-                "HS-ARTEFACT-003", f"the adapter does not fit {source.card.name}: {(missing or names)[:3]} ...",
+                "HS-ARTEFACT-003", f"the adapter does not fit {source.card.name}: {'; '.join(wrong[:3])}.",
                 "Load it onto the source that it was trained on.",
             )  # fmt: skip
         _peft().set_peft_model_state_dict(other.network, self.tensors)
-        assert tuner is not None
         tuner.merge_and_unload()
         for parameter, flag in zip(other.network.parameters(), trains, strict=True):
             parameter.requires_grad_(flag)  # peft switched them off
@@ -229,7 +234,7 @@ class Adapter:
         from safetensors.torch import save_file
 
         tensors = {PREFIX + name: value.detach().cpu().contiguous() for name, value in self.tensors.items()}
-        config = _config({re.split(r"\.lora_", name)[0] for name in self.tensors}, self.config)
+        config = _config(self.maps, self.config)
         config.inference_mode = True
         with disk.guard(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -285,6 +290,19 @@ def _refuse_others(stated: Json, path: Path) -> None:
         )  # fmt: skip
 
 
+def _differences(own: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> list[str]:
+    """What of ``given`` does not fit into ``own``, in words."""
+    return [
+        *(f"{name} is missing" for name in sorted(own.keys() - given.keys())),
+        *(f"{name} is one too many" for name in sorted(given.keys() - own.keys())),
+        *(
+            f"{name} is {list(given[name].shape)} instead of {list(own[name].shape)}"
+            for name in sorted(own.keys() & given.keys())
+            if own[name].shape != given[name].shape
+        ),
+    ] or (["it holds no tensors"] if not given else [])
+
+
 def _inject(network: nn.Module, names: Sequence[str], config: Json) -> Any:
     """Put fresh adapters into the network, in place; returns peft's tuner. names: dotted, of the maps."""
     with warnings.catch_warnings():
@@ -292,9 +310,9 @@ def _inject(network: nn.Module, names: Sequence[str], config: Json) -> Any:
         return _peft().LoraModel(network, _config(names, config), "default")
 
 
-def _config(names: Sequence[str] | set[str], config: Json) -> Any:
+def _config(names: Sequence[str], config: Json) -> Any:
     """peft's configuration; the pattern matches these names and no others."""
-    return _peft().LoraConfig(**config, target_modules="|".join(re.escape(name) for name in sorted(names)))
+    return _peft().LoraConfig(**config, target_modules="|".join(re.escape(name) for name in names))
 
 
 def _tensors(network: nn.Module) -> dict[str, torch.Tensor]:
