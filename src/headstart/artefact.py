@@ -26,6 +26,7 @@ from headstart import catalog, disk
 from headstart.datasets.base import Column, Dataset
 from headstart.errors import ArtefactError, DataError, HeadstartError, did_you_mean
 from headstart.methods.base import Fitted, fitted_class, make
+from headstart.report.layers import LayerTable
 from headstart.types import Json, Prediction, Record, Sample
 
 SCHEMA = 1
@@ -96,6 +97,10 @@ class Artefact:
         return _arranged(dataset, inputs, targets)
 
     # --- showing -----------------------------------------------------------------------------------------------
+
+    def trained(self) -> LayerTable:
+        """What of the model that ships trained, and how far it moved: a list of `LayerRow` that shows itself."""
+        return LayerTable(self.fitted.trained())
 
     def summary(self) -> str:
         """The lines that `headstart fit` prints."""

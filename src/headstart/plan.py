@@ -14,6 +14,7 @@ from headstart.evidence.separately import separately
 from headstart.methods.auto import Auto
 from headstart.methods.base import Method, Problem, make
 from headstart.methods.network import GradientMethod, layer_rows
+from headstart.report.layers import LayerTable
 from headstart.sources.base import Source
 from headstart.tasks.base import SEVERAL, Task
 from headstart.types import Json, LayerRow
@@ -40,12 +41,7 @@ class Plan:
     def text(self) -> str:
         """The plan for reading: the facts, then what will train."""
         lines = [f"{name:<12}{value}" for name, value in self.facts.items()]
-        width = max((len(row.layer) for row in self.rows), default=5)
-        lines.append(f"\n{'layer':<{width}}  {'parameters':>12}  {'trains':>6}  rate")
-        for row in self.rows:
-            rate = f"{row.rate:.2e}" if row.rate is not None else "closed form" if row.share else "-"
-            lines.append(f"{row.layer:<{width}}  {row.parameters:>12,}  {row.share:>6.0%}  {rate}")
-        return "\n".join(lines)
+        return "\n".join([*lines, "", LayerTable(self.rows).text()])
 
 
 def transfers(

@@ -85,9 +85,12 @@ def base(**changes: Any) -> Record:
         "verdict": Verdict("positive", Interval(0.043, 0.033, 0.053), "baseline", "paired bootstrap", 4000),
         "head_start": reviews_head_start(),
         "trained": [
-            LayerRow("embeddings", 11_918_592, 1.0, 7.9e-6),
-            *[LayerRow(f"encoder.layer.{i}", 1_774_464, 1.0, 3e-5 * 0.8 ** (6 - i)) for i in range(6)],
-            LayerRow("head", 2_310, 1.0, 1e-3),
+            LayerRow("embeddings", 11_918_592, 1.0, 7.9e-6, 0.0004, 0.0),
+            *[
+                LayerRow(f"encoder.layer.{i}", 1_774_464, 1.0, 3e-5 * 0.8 ** (6 - i), 0.004 * 1.3**i, 0.002 * 2.2**i)
+                for i in range(6)
+            ],
+            LayerRow("head", 2_310, 1.0, 1e-3, 0.41),
         ],
         "history": [
             {"epoch": e, "loss": loss, "validation": accuracy}

@@ -16,6 +16,7 @@ DRAWN = {
     "confusion": figures.confusion,
     "residuals": figures.residuals,
     "trained": figures.what_trained,
+    "moved": figures.what_moved,
     "history": figures.history,
 }
 
@@ -124,6 +125,17 @@ def test_what_trained_says_frozen_and_rates() -> None:
     assert "1 k, 25 % trained, rate 3.0e-05" in texts(figures.what_trained(records.base(trained=part)))
 
 
+def test_what_moved_shows_change_and_drift_of_the_sources_layers() -> None:
+    shown = texts(figures.what_moved(records.positive()))
+    assert {"change of the weights", "drift of the output", "embeddings", "0.04 %", "0.4 %", "0", "0.1"} <= set(shown)
+    assert "head" not in shown and "41 %" not in shown
+    assert figures.what_moved(records.negative()) is None, "nothing was measured"
+    still = [LayerRow("block", 10, 0.0, None, 0.0, 0.0), LayerRow("head", 10, 1.0, None, 0.5)]
+    assert figures.what_moved(records.base(trained=still)) is None, "nothing moved"
+    alone = texts(figures.what_moved(records.base(trained=[LayerRow("block", 10, 1.0, 1e-3, 0.02, None)])))
+    assert "2 %" in alone and "drift of the output" not in alone
+
+
 def test_history_takes_the_engines_rows_and_others() -> None:
     axis, series = figures.history_series(records.positive().history)
     assert axis == "epoch" and list(series) == ["loss", "validation"]
@@ -131,6 +143,8 @@ def test_history_takes_the_engines_rows_and_others() -> None:
     rows = [{"loss": 1.0, "note": "a"}, {"loss": float("nan")}, {"loss": 0.5, "lr": 0.1}]
     assert figures.history_series(rows) == ("row", {"loss": ([1.0, 3.0], [1.0, 0.5])})
     assert figures.history(records.base(history=rows[:2])) is None
+    trials = [{"trial": "1/2", "score": 0.7}, {"found rate": 1e-4, "steps": 20}, *records.positive().history]
+    assert figures.history_series(trials) == figures.history_series(records.positive().history)
     assert "validation accuracy" in texts(figures.history(records.positive()))
 
 

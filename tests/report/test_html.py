@@ -70,7 +70,7 @@ def test_figures_appear_where_the_record_has_them() -> None:
     def drawn(record: Record) -> list[str]:
         return [str(attributes["aria-label"]) for attributes in Page(html.render(record)).named("svg")]
 
-    assert len(drawn(records.positive())) == 5
+    assert len(drawn(records.positive())) == 6
     assert any("Truth and prediction" in label for label in drawn(records.negative()))
     assert not any("Learning curves" in label for label in drawn(records.neutral()))
     assert len(drawn(records.table_without_source())) == 2

@@ -178,6 +178,54 @@ def _training(row: LayerRow) -> str:
     return f"{size}{part}" + (f", rate {row.rate:.1e}" if row.rate is not None else "")
 
 
+def what_moved(record: Record) -> str | None:
+    """How far the source's layers went, from input to output: change of the weights, drift of what they make of rows.
+
+    None where neither was measured, or nothing moved. The head is left out: it is the target's own.
+    """
+    rows = [row for row in record.trained if row.parameters > 0 and row.layer != "head"]
+    panels = [
+        (label, [getattr(row, name) for row in rows], say)
+        for label, name, say in (
+            ("change of the weights", "change", _percent),
+            ("drift of the output", "drift", _short),
+        )
+    ]
+    panels = [(label, values, say) for label, values, say in panels if any(value for value in values)]
+    if not panels or len(rows) > MOST_LAYERS:
+        return None
+
+    def paint(figure: Figure) -> None:
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (label, values, say) in zip(grid, panels, strict=True):
+            for place, value in enumerate(values):
+                if value is None:
+                    continue
+                axes.barh([place], [value], color=TRANSFER, height=0.62)
+                axes.annotate(
+                    say(value), (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8,
+                    color=MUTED,
+                )  # fmt: skip
+            axes.set_xticks([])
+            axes.set_xlim(0, 1.3 * max(value for value in values if value is not None))
+            axes.set_title(label, loc="left", color=MUTED, fontsize=9)
+            axes.axvline(0, color=LINE, lw=1)
+            axes.tick_params(axis="y", labelcolor=INK, length=0)
+            bare(axes)
+        grid[0].set_yticks(range(len(rows)), [shorten(row.layer, 24) for row in rows])
+        grid[0].set_ylim(len(rows) - 0.4, -0.6)
+
+    return draw("moved", "How far each layer of the source moved", WIDTH, 0.5 + 0.26 * len(rows), paint)
+
+
+def _percent(value: float) -> str:
+    return "0" if value == 0 else f"{100 * value:.2g} %"
+
+
+def _short(value: float) -> str:
+    return "0" if value == 0 else f"{value:.2g}" if value >= 1e-3 else "<0.001"
+
+
 def history(record: Record) -> str | None:
     """Loss and validation score over the training, one panel each; None where nothing was recorded step by step."""
     axis, series = history_series(record.history)
@@ -213,9 +261,11 @@ def history(record: Record) -> str | None:
 def history_series(rows: Sequence[Json]) -> tuple[str, dict[str, tuple[list[float], list[float]]]]:
     """The name of the x axis and each series (x, y) of at least two numbers, at most four of a kind.
 
-    Rows are JSON objects; ``step`` or ``epoch`` is the axis, time and learning rates are left out.
+    Rows are JSON objects; ``step`` or ``epoch`` is the axis, time and learning rates are left out. Where some rows have
+    one, those without it (trials, what a search found) are not drawn.
     """
-    axis = next((name for name in ("step", "epoch") if rows and all(name in row for row in rows)), "row")
+    axis = next((name for name in ("step", "epoch") if any(name in row for row in rows)), "row")
+    rows = [row for row in rows if axis in row or axis == "row"]
     skip = {"step", "epoch", "row", "seconds", "rate", "lr", "learning_rate", "time", "rows"}
     series: dict[str, tuple[list[float], list[float]]] = {}
     for place, row in enumerate(rows):
