@@ -144,10 +144,8 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         problem = problem.replace(options={**problem.options, "out_of_fold": False})
     entries = _fit_all(problem, methods, effort)
     for entry in entries:
-        if not entry.method.gradients and problem.valid is not None and not late(problem):  # cheap on all labels
-            tried = entry.fitted.tried
-            entry.fitted, again = _timed(partial(entry.fitted.method.fit, problem.replace(train=labelled, valid=None)))
-            entry.fitted.tried = tried
+        if problem.valid is not None and not late(problem):  # cheap on all labels
+            entry.fitted, again = _timed(partial(_on_all, entry.method, entry.fitted, problem, labelled))
             entry.seconds += again
         entry.outputs = entry.fitted.outputs(parts.test)
     transfer, control = _best(entries, "transfer"), _best(entries, "control")
@@ -231,6 +229,15 @@ def _limited(problem: Problem, method: Method, spent: float, effort: str) -> Pro
     return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.5 * left))
 
 
+def _on_all(method: Method, fitted: Fitted, problem: Problem, rows: Dataset) -> Fitted:
+    """The fit once more on all labelled rows, where that trains no network; else the one there is."""
+    again = method.refitted(fitted, problem.replace(train=rows, valid=None))
+    if again is None:
+        return fitted
+    again.tried = fitted.tried
+    return again
+
+
 def _first(problem: Problem, method: Method) -> Problem:
     """The problem of the fit on all rows, before the folds: a search gets its share only, as it is to be repeated."""
     left = problem.seconds_left
@@ -294,6 +301,8 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         shown = fitted.method if fitted.tried else method
         settled = method.settled(fitted)
         outputs, per_fold, fold_seconds = _fold(problem, settled, rows, targets, pairs, effort)
+        if method.gradients:
+            fitted = _on_all(method, fitted, problem, rows)
         entries.append(Entry(shown, fitted, float(np.mean(per_fold)), fit_seconds + fold_seconds, outputs=outputs))
         scores[shown.name] = np.array(per_fold)
     for method in methods:
@@ -379,6 +388,8 @@ def _fold(
             train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None
         )
         fitted = method.fit(_shared(_limited(part, method, 0.0, effort), len(pairs) - number))
+        if method.gradients:  # a head without gradients has no use for a validation part
+            fitted = _on_all(method, fitted, part, rows.select(train.tolist()))
         got = fitted.outputs(rows.select(test.tolist()).without("target"))
         scores.append(problem.task.score(got, take(targets, test)))
         for at, value in zip(test, got):

@@ -186,6 +186,13 @@ class Method(ABC):
         """The method to fit on parts of the rows, once ``fitted`` was fitted on all; a search is narrowed by then."""
         return self
 
+    def refitted(self, fitted: Fitted, problem: Problem) -> Fitted | None:
+        """The fit once more on other rows (all that are labelled) at no great cost; None where a network would train.
+
+        fitted: that on some of the rows, whose choices may be kept.
+        """
+        return None if self.gradients else fitted.method.fit(problem)
+
     def ablation(self) -> Method | None:
         """The same thing without this method's own idea: fitted beside it, with a verdict of its own."""
         return None

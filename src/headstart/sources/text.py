@@ -31,6 +31,14 @@ class Tokens(NamedTuple):
     starts: np.ndarray | None
 
 
+class Vocabulary(NamedTuple):
+    """mask: id of the mask token, or None. special: ids that stand for no piece of a text. size: ids in all."""
+
+    mask: int | None
+    special: frozenset[int]
+    size: int
+
+
 class TextReader:
     """Tokenises. max_length: T at most. pad: id that fills rows. types: whether the network takes segment ids."""
 
@@ -95,6 +103,14 @@ class TextReader:
             (rows, partial(self.collate, [tokens[i] for i in rows], int(lengths[rows[0]])))
             for rows in by_cost(lengths, size)
         ]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the ids stand for; the mask token is the special one that is called so."""
+        added = {number: token for number, token in self._texts.get_added_tokens_decoder().items() if token.special}
+        masks = [number for number, token in added.items() if token.content.strip("[]<>|").lower() == "mask"]
+        size = self._texts.get_vocab_size(with_added_tokens=True)
+        return Vocabulary(masks[0] if masks else None, frozenset(added), size)
 
     def settings(self) -> Json:
         """What `load` needs besides the tokenizer file."""
