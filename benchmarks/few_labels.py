@@ -69,10 +69,12 @@ class Bench:
         self.test = self.rows.select(range(given.test)).without("target")
         self.source = open_source("minilm")
         self.extractor = Extractor(self.source)
-        some = self.rows.select(range(given.test, given.test + 500)).without("target")
+        outputs, afresh = ("pooled", *self.extractor.cuts(2)), Extractor(self.source, cache=False)
+        some = self.rows.select(range(given.test, given.test + 600)).without("target")
+        afresh.ensure(some.select(range(100)), outputs)  # finds its backend
         started = time.perf_counter()
-        Extractor(self.source, cache=False).ensure(some, ("pooled", *self.extractor.cuts(2)))
-        self.row_seconds = (time.perf_counter() - started) / len(some)
+        afresh.ensure(some, outputs)
+        self.row_seconds = (time.perf_counter() - started) / 500
 
     def draw(self, count: int, seed: int) -> tuple[list[int], list[int]]:
         """Labelled and unlabelled rows of one seed."""
