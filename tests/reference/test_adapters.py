@@ -13,9 +13,9 @@ from headstart.methods.lora import Adapter, Lora, targets
 from headstart.methods.network import Network
 from headstart.runtime import Extractor
 from headstart.tasks.base import infer_task
-from tests.conformance.examples import images, texts, tiny_bert, tiny_timm, tiny_torchvision
+from tests.conformance.examples import images, texts, tiny_bert, tiny_pair, tiny_timm, tiny_torchvision
 
-SOURCES = {"bert": tiny_bert, "torchvision": tiny_torchvision, "timm": tiny_timm}
+SOURCES = {"bert": tiny_bert, "torchvision": tiny_torchvision, "timm": tiny_timm, "side by side": tiny_pair}
 DEPRECATED = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks transformers
 ROWS = {"bert": texts, "torchvision": images, "timm": images}
 
@@ -99,6 +99,7 @@ def test_the_merged_network_says_the_same(source, variant):
     tensors = shaken(adapted)
     config = settings(use_rslora=variant == "rslora", use_dora=variant == "dora")
     merged = Adapter(config, tensors).onto(source)
+    assert [layer.name for layer in adapted.layers()] == [layer.name for layer in source.layers()]
     assert gap(adapted, source) > 1e-2, "the adapters do something"
     assert gap(merged, adapted) < 1e-5
     assert merged.network.state_dict().keys() == source.network.state_dict().keys()

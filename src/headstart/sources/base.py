@@ -175,8 +175,12 @@ class Source(ABC):
         """A copy in whose network ``rewire`` exchanged modules in place; its layers are those of this one, by name."""
         other = self.clone()
         rewire(other.network)
-        other._layers = [located(other.network, layer.name, layer.parts) for layer in self.layers()]
+        other.keep_layers(self)
         return other
+
+    def keep_layers(self, other: Source) -> None:
+        """Take over the layers of a source with the same names of modules, instead of finding them by structure."""
+        self._layers = [located(self.network, layer.name, layer.parts) for layer in other.layers()]
 
 
 def by_cost(costs: np.ndarray, size: int) -> list[np.ndarray]:

@@ -100,6 +100,13 @@ class Concatenated(Source):
             }
         return self._layers
 
+    def keep_layers(self, other: Source) -> None:
+        """See `Source.keep_layers`; each part takes over its own."""
+        assert isinstance(other, Concatenated)
+        for own, theirs in zip(self.parts, other.parts, strict=True):
+            own.keep_layers(theirs)
+        self._layers = None
+
     def _step(self, step: Sequence[tuple[int, Layer]]) -> Layer:
         name = SIGN.join(f"{self.keys[number]}.{own.name}" for number, own in step)
         parts = tuple(f"{self.keys[number]}.{part}" for number, own in step for part in own.parts)
