@@ -88,6 +88,7 @@ def record(
         verdict=outcome.verdict,
         head_start=outcome.head_start,
         comparisons=outcome.comparisons,
+        matched=outcome.matched,
         trained=outcome.shipped.fitted.trained(),
         history=outcome.shipped.fitted.history if outcome.shipped.method.gradients else [],
         confusion=_confusion(task, prediction, outcome.values),

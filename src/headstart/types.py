@@ -165,7 +165,7 @@ class LayerRow:
     """One line of the "what trained" table. share: part of the parameters that train; rate: learning rate or None.
 
     change: norm of the weights' change over their norm before; drift: 1 - linear CKA of the layer's pooled output
-    before and after, on validation rows; None where they were not measured.
+    before and after, on up to 256 validation rows (training rows where there are none); None where not measured.
     """
 
     layer: str
@@ -262,6 +262,7 @@ class Record:
     shipped_by: str = "validation"
     ranking: Json | None = None  # why this source: ranker, place, of, reason, candidates; None where it was named
     comparisons: list[Comparison] = field(default_factory=list)
+    matched: Json | None = None  # of a transfer that reads no label: how many a probe needs (evidence/matching.py)
     labelling: Json | None = None  # of a run without labels: each label's share, confidence and surest rows
     targets: list[TargetResult] = field(default_factory=list)
     affinity: Json | None = None

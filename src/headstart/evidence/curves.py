@@ -194,7 +194,7 @@ def resample(
     fits, start = [], 0
     for points in (transfer, control):
         seeds = [len(row) for row in points.statistics]
-        fits.append(_refit(scores[:, start : start + sum(seeds)], seeds, rng))
+        fits.append(refit(scores[:, start : start + sum(seeds)], seeds, rng))
         start += sum(seeds)
     multiplier, begins, _, needs = _multiply(transfer.sizes, fits[0], control.sizes, fits[1])
     return Drawn(multiplier, begins, needs)
@@ -223,7 +223,7 @@ def _scores(points: Points, combine: Combine) -> list[list[float]]:
     return [[float(combine(np.asarray(a, dtype=float).sum(axis=0))) for a in row] for row in points.statistics]
 
 
-def _refit(scores: Array, seeds: Sequence[int], rng: np.random.Generator) -> Array:
+def refit(scores: Array, seeds: Sequence[int], rng: np.random.Generator) -> Array:
     """Isotonic fits of resampled seeds. scores [R,sum of seeds], seeds of each size; returns [R,P]."""
     columns, start, spreads = [], 0, []
     for k in seeds:

@@ -19,13 +19,14 @@ from headstart.datasets.base import Dataset
 from headstart.evidence import curves
 from headstart.evidence.controls import SCRATCH_SECONDS
 from headstart.evidence.learners import Pool, learner_of, take
-from headstart.evidence.learning import Curves, Track, Way
+from headstart.evidence.learning import LEAST, SHARE, Curves, Track, Way
+from headstart.evidence.matching import Matching
 from headstart.evidence.splits import Split, group_ids, merge_groups, repeated_folds, time_order
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.selection import FEW, out_of_fold
 from headstart.tasks.base import SEVERAL, Targets, Task
-from headstart.types import Candidate, Comparison, HeadStart, Interval, Outputs, Verdict
+from headstart.types import Candidate, Comparison, HeadStart, Interval, Json, Outputs, Verdict
 
 LEAST_TRAINING = 5.0  # seconds that must be left to train a network
 
@@ -93,6 +94,7 @@ class Evaluation:
     shipped_by: str = "validation"
     comparisons: list[Comparison] = field(default_factory=list)
     by_target: list[TargetOutcome] = field(default_factory=list)
+    matched: Json | None = None  # of a transfer that reads no label: labels that a probe needs
 
 
 def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float = 0.0) -> Evaluation:
@@ -161,7 +163,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
     statistics = {entry.name: task.statistics(entry.outputs, targets) for entry in entries}
     for entry in entries:
         entry.test = float(task.combine(statistics[entry.name].sum(axis=0)))
-    verdict = start = None
+    verdict = start = matched = None
     groups = group_ids(parts.test)
     if transfer and control:
         a, b = statistics[transfer.name], statistics[control.name]
@@ -169,6 +171,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         verdict = decide(interval, control.name, BOOTSTRAP, len(targets))
         assert measured is not None
         start = measured.head_start([targets], [np.arange(len(targets))], len(targets), groups)
+        matched = measured.matched
     comparisons = _comparisons(
         entries,
         lambda one, other: paired_bootstrap(
@@ -185,7 +188,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         shipped, because, by = control, "the test verdict is negative; the test rows took part in this choice", "test"
     return Evaluation(
         entries, transfer, control, shipped, because, verdict, start, parts.test, shipped.outputs, targets, values,
-        curve_seconds=seconds, shipped_by=by, comparisons=comparisons,
+        curve_seconds=seconds, shipped_by=by, comparisons=comparisons, matched=matched,
     )  # fmt: skip
 
 
@@ -310,7 +313,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         if (fitted.method if fitted.tried else method).name not in scores:
             others.append(Entry(method, fitted, _on_validation(problem, method, fitted), fit_seconds))
     transfer, control = _best(entries, "transfer"), _best(entries, "control")
-    verdict = start = None
+    verdict = start = matched = None
     test_rows = float(np.mean([len(test) for _, test in pairs]))
     if transfer and control:
         interval = corrected_kfold(scores[transfer.name] - scores[control.name], test_rows, len(rows) - test_rows)
@@ -321,6 +324,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         measured, seconds = _measure(problem, entries, (transfer, control), pool, first, full, spent)
         tested = [test for _, test in first]
         start = measured.head_start([take(targets, test) for test in tested], tested, len(rows), groups)
+        matched = measured.matched
     comparisons = _comparisons(
         entries, lambda one, other: corrected_kfold(scores[one] - scores[other], test_rows, len(rows) - test_rows),
         KFOLD, len(rows),
@@ -334,7 +338,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
     return Evaluation(
         [*entries, *others], transfer, control, shipped, because, verdict, start, rows.select(everything.tolist()),
         take(shipped.outputs, everything), take(targets, everything), [values[i] for i in everything],
-        curve_seconds=seconds, comparisons=comparisons,
+        curve_seconds=seconds, comparisons=comparisons, matched=matched,
     )  # fmt: skip
 
 
@@ -413,14 +417,22 @@ def _measure(
     ways: Sequence[Way],
     full: Any,
     spent: float,
-) -> tuple[Curves, float]:
+) -> tuple[Curves | Matching, float]:
     """Measure the learning curves of the transfer and the control, and the seconds that took.
 
+    A transfer that reads no label is measured by `Matching` instead.
     full: outputs with all labels on the test rows of each way, of both. spent: seconds of the fit before the contest.
     A fine-tuned transfer is stood for by the probe at the smaller sizes, where the plan would have probed: the head
     start is then a lower bound on what fine-tuning at every size would show.
     """
     started = time.monotonic()
+    spent += sum(entry.seconds for entry in pair)
+    if "labels" not in pair[0].method.needs:
+        probe = learner_of(problem, pool, _probe(problem, entries, pool.labelled))
+        inside = pair[0].fitted.outputs(pool.labelled.without("target"))
+        matching = Matching(problem, pool, ways, full[0], inside, probe, pair[0].name, max(LEAST, SHARE * spent))
+        matching.run()
+        return matching, time.monotonic() - started
     tracks = []
     for entry, outputs in zip(pair, full, strict=True):
         name, fitted = entry.name, entry.fitted
@@ -434,7 +446,6 @@ def _measure(
         if inside is not None and len(inside) != len(pool.labelled):
             inside = None
         tracks.append(Track(name, learner_of(problem, pool, fitted, limit), outputs, inside, sizes))
-    spent += sum(entry.seconds for entry in pair)
     found = Curves(
         problem.task, pool, ways, (tracks[0], tracks[1]), seed=problem.seed, seconds=spent, deadline=problem.deadline,
         begun=started,

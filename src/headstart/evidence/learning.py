@@ -73,6 +73,8 @@ class Curves:
     seconds: what the fit took, of which the curves may take `SHARE` from ``begun`` on (now by default).
     """
 
+    matched: None = None  # what `headstart.evidence.matching` says instead of a head start
+
     def __init__(
         self, task: Task, pool: Pool, ways: Sequence[Way], tracks: tuple[Track, Track], *,
         seed: int = 0, seconds: float = 0.0, deadline: float | None = None, begun: float | None = None,

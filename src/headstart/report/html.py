@@ -116,6 +116,7 @@ def environment() -> Environment:
         summary.shipped_title,
         summary.verdict,
         summary.head_start,
+        summary.matched,
         picture,
         together,
         labelling.shares,

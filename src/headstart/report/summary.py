@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 
 from headstart.report import labelling, targets, wording
-from headstart.types import Candidate, Record
+from headstart.types import Candidate, Json, Record
 
 _LABELS = 12  # width of the column of labels
 
@@ -43,6 +43,8 @@ def rows(record: Record) -> list[tuple[str, str]]:
         lines.append(("VERDICT", text))
     if text := head_start(record):
         lines.append(("HEAD START", text))
+    if record.matched is not None:
+        lines.append(("HEAD START", matched(record.matched)))
     lines += comparisons(record)
     lines += targets.lines(record)
     if not record.targets and record.shipped != record.chosen_transfer:
@@ -147,6 +149,13 @@ def head_start(record: Record) -> str:
     from headstart.evidence.curves import head_start_sentence
 
     return head_start_sentence(record.head_start).removeprefix("HEAD START: ")
+
+
+def matched(found: Json) -> str:
+    """What a transfer that reads no label is worth in labels, in one line."""
+    from headstart.evidence.matching import sentence
+
+    return sentence(found)
 
 
 def shipped_title(record: Record) -> str:
