@@ -26,6 +26,7 @@ def test_the_text_has_aligned_columns_and_is_what_printing_shows() -> None:
 def test_change_and_drift_are_left_out_where_nothing_was_measured() -> None:
     table = LayerTable([LayerRow("a", 1, 0.0, None)])
     assert table.text().splitlines() == ["layer  parameters  trains  rate", "a               1      0%     -"]
+    assert LayerTable([LayerRow("a", 1, 1.0, 0.0)]).text().endswith("100%  by search"), "a rate that is yet to be found"
     assert LayerTable([]).text() == "layer  parameters  trains  rate"
 
 

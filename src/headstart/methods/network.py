@@ -218,7 +218,11 @@ class GradientMethod(Method):
 
     def table(self, source: Source, head: nn.Module) -> list[LayerRow]:
         """What would train of a source that is left as it is; for ``--dry-run``."""
-        return layer_rows(source, head, self.groups(source, head))
+        return layer_rows(source, head, self.thawed(self.groups(source, head)))
+
+    def thawed(self, groups: list[Group]) -> list[Group]:
+        """Those that train before the last epoch is over."""
+        return [group for group in groups if group.start < self.epochs]
 
     def companion(self, problem: Problem) -> Companion | None:
         """What is to go along with the network while it trains; nothing by default."""
@@ -282,7 +286,7 @@ class GradientMethod(Method):
         if companion is not None and history:
             history[-1] |= companion.facts()
         problem.notes += trainer.notes
-        layers = origin.moved(layer_rows(source, head, [group for group in groups if group.start < self.epochs]))
+        layers = origin.moved(layer_rows(source, head, self.thawed(groups)))
         source.card = replace(source.card, digest=source.digest())
         return NetworkFitted(
             self, task, source, head, outputs, changed=True, precision="bf16" if trainer.bf16 else "fp32",

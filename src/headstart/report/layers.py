@@ -42,6 +42,7 @@ class LayerTable(list[LayerRow]):
 
 def _cells(row: LayerRow) -> tuple[str, ...]:
     rate = f"{row.rate:.2e}" if row.rate is not None else "closed form" if row.share else "-"
+    rate = "by search" if row.rate == 0 and row.share else rate  # a plan shows it before the search
     change = "-" if row.change is None else f"{row.change:.2%}"
     drift = "-" if row.drift is None else f"{row.drift:.3f}"
     return wording.one_line(row.layer), f"{row.parameters:,}", f"{row.share:.0%}", rate, change, drift
