@@ -174,7 +174,7 @@ def _training(row: LayerRow) -> str:
     size = wording.large(row.parameters)
     if row.share == 0:
         return f"{size}, frozen"
-    part = "" if row.share > 0.999 else f", {100 * row.share:.0f} % trained"
+    part = "" if row.share > 0.999 else f", {wording.part(row.share)} % trained"
     return f"{size}{part}" + (f", rate {row.rate:.1e}" if row.rate is not None else "")
 
 
@@ -251,8 +251,8 @@ def history(record: Record) -> str | None:
             axes.grid(axis="y")
             if len(group) > 1:
                 axes.legend(loc="best")
-        grid[-1].set_xlabel(axis)
-        if axis != "step" or len(record.history) < 20:
+        grid[-1].set_xlabel("from the source (0) to the soup (1)" if axis == "alpha" else axis)
+        if axis != "alpha" and (axis != "step" or len(record.history) < 20):
             grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
 
     return draw("history", "Training history", WIDTH, 0.5 + 1.5 * len(panels), paint)
@@ -261,12 +261,12 @@ def history(record: Record) -> str | None:
 def history_series(rows: Sequence[Json]) -> tuple[str, dict[str, tuple[list[float], list[float]]]]:
     """The name of the x axis and each series (x, y) of at least two numbers, at most four of a kind.
 
-    Rows are JSON objects; ``step`` or ``epoch`` is the axis, time and learning rates are left out. Where some rows have
-    one, those without it (trials, what a search found) are not drawn.
+    Rows are JSON objects; ``step``, ``epoch`` or ``alpha`` (of an interpolation) is the axis, time and learning rates are
+    left out. Where some rows have one, those without it (trials, members, what a search found) are not drawn.
     """
-    axis = next((name for name in ("step", "epoch") if any(name in row for row in rows)), "row")
+    axis = next((name for name in ("step", "epoch", "alpha") if any(name in row for row in rows)), "row")
     rows = [row for row in rows if axis in row or axis == "row"]
-    skip = {"step", "epoch", "row", "seconds", "rate", "lr", "learning_rate", "time", "rows"}
+    skip = {"step", "epoch", "alpha", "row", "seconds", "rate", "lr", "learning_rate", "time", "rows"}
     series: dict[str, tuple[list[float], list[float]]] = {}
     for place, row in enumerate(rows):
         for name, value in row.items():

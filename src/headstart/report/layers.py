@@ -45,4 +45,4 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
     rate = "by search" if row.rate == 0 and row.share else rate  # a plan shows it before the search
     change = "-" if row.change is None else f"{row.change:.2%}"
     drift = "-" if row.drift is None else f"{row.drift:.3f}"
-    return wording.one_line(row.layer), f"{row.parameters:,}", f"{row.share:.0%}", rate, change, drift
+    return wording.one_line(row.layer), f"{row.parameters:,}", f"{wording.part(row.share)}%", rate, change, drift

@@ -32,6 +32,12 @@ def points(value: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
+def part(share: float) -> str:
+    """A share of a whole in percent, with the digits that a small one needs: ``100``, ``25``, ``1.5``, ``0.12``."""
+    percent = 100 * share
+    return f"{percent:.0f}" if percent == 0 or percent >= 9.95 else f"{percent:.2g}"
+
+
 def times(value: float) -> str:
     """A multiplier: ``9.6x``, ``14x``, ``0.42x``; written as in `headstart.evidence.curves`."""
     return f"{value:.2g}x" if value < 10 else f"{count(value)}x"
