@@ -114,6 +114,8 @@ def fit(
         chosen = choose_source(dataset, source)
     rivals = auto.rivals(dataset.modality) if source == "auto" else []
     transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), extra is not None)
+    for each in transfers:
+        learned = each.widened(learned)
     notes: list[str] = []
     if chosen is None:
         notes.append("There is no pretrained source for tables on the shelf: the control is all there is.")

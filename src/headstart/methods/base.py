@@ -193,6 +193,10 @@ class Method(ABC):
         """
         return None if self.gradients else fitted.method.fit(problem)
 
+    def widened(self, task: Task) -> Task:
+        """The task that the method is fitted for, where it knows of classes that no row shows; the task itself else."""
+        return task
+
     def ablation(self) -> Method | None:
         """The same thing without this method's own idea: fitted beside it, with a verdict of its own."""
         return None

@@ -125,7 +125,7 @@ class ZeroShot(Method):
             model = pairs.image_text(source.card.origin)
             return [*model.stages(), stages.Unit()], model.texts
         assert source.classifier is not None
-        encoder = _opened(self.encoder)
+        encoder = opened(self.encoder)
         names = prompts.unit(embedded(encoder, source.classes))
         convex = stages.Convex(len(names), names.shape[1], self.top)
         with torch.no_grad():
@@ -201,14 +201,13 @@ def _some(rows: Dataset, most: int, seed: int) -> Dataset:
 
 
 @cache
-def _opened(name: str) -> Source:
+def opened(name: str) -> Source:
+    """The text source called ``name``, opened once. Raises MethodError HS-METHOD-002 where it reads no text."""
     from headstart.sources.shelf import open_source
 
     source = open_source(name)
     if source.card.modality != "text":
-        raise MethodError(
-            "HS-METHOD-002", f"zeroshot: the encoder {name} reads {source.card.modality}.", "Name a text source."
-        )
+        raise MethodError("HS-METHOD-002", f"the encoder {name} reads {source.card.modality}.", "Name a text source.")
     return source
 
 
