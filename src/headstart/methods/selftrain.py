@@ -43,7 +43,14 @@ class Rule(NamedTuple):
     strength: float
 
 
-RULES = tuple(Rule(share, mass, strength) for share in (1.0, 0.3) for mass in (0.0, 1.0) for strength in (0.1, 1.0))
+RULES = (
+    Rule(1.0, 0.0, 1.0),
+    Rule(1.0, 0.0, 0.1),
+    Rule(0.3, 0.0, 1.0),
+    Rule(1.0, 1.0, 1.0),
+    Rule(0.3, 1.0, 1.0),
+)
+"""In order of preference: few labels cannot tell rules apart that score within half a standard error of each other."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +106,10 @@ class Selftrain(Method):
 def select(
     task: Task, pool: Pool, y: Array, fold: Array, base: LinearFit, rules: Sequence[Rule]
 ) -> tuple[Rule | None, dict[str, Any]]:
-    """The rule with the best out-of-fold score, or None for no unlabelled rows; and what the history says of it.
+    """The rule for these labels, or None for no unlabelled rows; and what the history says of it.
 
-    fold: [N] of the labelled rows. A rule has to score at least as high as the base, and higher or with less loss.
+    fold: [N] of the labelled rows. The first rule counts whose out-of-fold score is within half a standard error of the
+    best; it has to be at least that of the base, and higher or with less loss.
     """
     facts: dict[str, Any] = {"share": 0.0, "cross-validation": base.cv_score}
     if base.cv_outputs is None or not rules:
@@ -114,11 +122,18 @@ def select(
     none = np.zeros_like(outputs[0])
     scores = [float(task.score(found, y)) for found in outputs]
     losses = [calibrate(task, found, none, y)[1] for found in outputs]
-    at = max(range(len(rules)), key=lambda place: (scores[place], -losses[place]))
     loss = calibrate(task, base.cv_outputs, none, y)[1]
     facts["without unlabelled rows"] = base.cv_score
-    if scores[at] < base.cv_score or (scores[at] == base.cv_score and losses[at] >= loss):
+    fit = [
+        place
+        for place in range(len(rules))
+        if scores[place] > base.cv_score or (scores[place] == base.cv_score and losses[place] < loss)
+    ]
+    if not fit:
         return None, facts
+    best = max(scores)
+    error = float(np.sqrt(max(best * (1 - best), 0.0) / len(y)))
+    at = next(place for place in fit if scores[place] >= best - error / 2)
     return rules[at], {**facts, **rules[at]._asdict(), "cross-validation": scores[at]}
 
 
