@@ -187,6 +187,31 @@ def test_surgery_without_a_validation_part_sets_rows_aside_for_the_choice_alone(
     assert seen == [(24, None), (20, 4), (20, 4), (24, None)]
 
 
+class Stop(Exception):
+    """Stands for a kill."""
+
+
+def test_a_killed_surgery_goes_on_with_the_block_that_was_chosen(bert, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
+    train, valid = halves()
+    method = Finetune(surgical=2, epochs=2, batch_size=8, learning_rate=1e-3)
+    whole = method.fit(problem_of(bert, train, valid))
+
+    def kill(stage, done, total):
+        if stage == "finetune" and done == 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        method.fit(problem_of(bert, train, valid, folder=tmp_path / "work", report=kill))
+    monkeypatch.setattr(Finetune, "_trials", None)  # they are not made again
+    said = []
+    problem = problem_of(bert, train, valid, folder=tmp_path / "work", report=lambda *now: said.append(now[:2]))
+    again = method.fit(problem)
+    assert again.history == whole.history and again.method == whole.method
+    assert [now for now in said if now[0] == "finetune"] == [("finetune", 5), ("finetune", 6)]
+    assert np.array_equal(again.outputs(valid), whole.outputs(valid))
+
+
 # --- found rate ----------------------------------------------------------------------------------------------------
 
 

@@ -198,7 +198,7 @@ def test_a_mean_of_networks_with_batch_norms_gets_new_statistics_and_a_member_ke
     network = Network(made, head, outputs)
     start = copied(network)
     other = {name: 1.1 * value if name.endswith("weight") else value for name, value in start.items()}
-    pot = Pot(network, problem, bf16=False)
+    pot = Pot(network, made, problem, bf16=False)
     pot.fill(*blend(start, [other], 1.0))
     assert all(torch.equal(value, other[name]) for name, value in network.state_dict().items())
     mean, averaged = blend(start, [other], 0.5)

@@ -145,6 +145,10 @@ def test_history_takes_the_engines_rows_and_others() -> None:
     assert figures.history(records.base(history=rows[:2])) is None
     trials = [{"trial": "1/2", "score": 0.7}, {"found rate": 1e-4, "steps": 20}, *records.positive().history]
     assert figures.history_series(trials) == figures.history_series(records.positive().history)
+    soup = [{"member": 1, "validation": 0.8}, *({"alpha": part, "validation": 0.7 + part} for part in (0.0, 0.5, 1.0))]
+    assert figures.history_series(soup) == ("alpha", {"validation": ([0.0, 0.5, 1.0], [0.7, 1.2, 1.7])})
+    shown = texts(figures.history(records.base(history=soup)))
+    assert {"from the source (0) to the soup (1)", "validation accuracy"} <= set(shown)
     assert "validation accuracy" in texts(figures.history(records.positive()))
 
 

@@ -32,6 +32,7 @@ from headstart.methods.network import GradientMethod, Network, NetworkFitted, id
 from headstart.methods.probe import Probe
 from headstart.methods.remember import once
 from headstart.methods.selection import validation_part
+from headstart.nn.learning_rate import SHARE
 from headstart.nn.linear import assign_folds, strata_of
 from headstart.types import Batch, Json
 
@@ -76,8 +77,8 @@ class Finetune(GradientMethod):
     )
 
     def rows_trained(self, rows: int) -> float:
-        """The epochs, and the trials of blocks."""
-        return super().rows_trained(rows) * (1 + TRIALS if self.surgical else 1)
+        """The epochs, the trials of blocks, and the sweep of rates."""
+        return super().rows_trained(rows) * (1 + TRIALS * bool(self.surgical) + SHARE * (self.learning_rate == 0))
 
     def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str]]:
         """The probe's head, or a copy of the one in the options, on a copy of the source."""

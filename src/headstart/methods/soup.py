@@ -104,7 +104,7 @@ class Soup(GradientMethod):
         start = copied(network)
         found = self._members(problem)
         order = sorted(range(len(found)), key=lambda number: -found[number][1])
-        pot = Pot(network, problem, bf16=found[0][2] == "bf16")
+        pot = Pot(network, source, problem, bf16=found[0][2] == "bf16")
         states, scores = [found[number][0] for number in order], [found[number][1] for number in order]
         used, score = greedy(states, scores, pot.score, pot.late)
         inside = {order[place] for place in used}
@@ -182,10 +182,9 @@ class Soup(GradientMethod):
 class Pot:
     """A network that takes on weights and is scored with them on the validation part."""
 
-    def __init__(self, network: Network, problem: Problem, bf16: bool) -> None:
+    def __init__(self, network: Network, source: Source, problem: Problem, bf16: bool) -> None:
         assert problem.valid is not None
         self.network, self.problem, self.bf16 = network, problem, bf16
-        source = network._source[0]
         self.rows, self.valid = Rows(problem.train, problem.task, source), Rows(problem.valid, problem.task, source)
         order = np.random.default_rng(problem.seed).permutation(len(problem.train))
         self.seen = order[:STATISTICS]

@@ -261,7 +261,7 @@ def history(record: Record) -> str | None:
 def history_series(rows: Sequence[Json]) -> tuple[str, dict[str, tuple[list[float], list[float]]]]:
     """The name of the x axis and each series (x, y) of at least two numbers, at most four of a kind.
 
-    Rows are JSON objects; ``step``, ``epoch`` or ``alpha`` (of an interpolation) is the axis, time and learning rates are
+    Rows are JSON objects; ``step``, ``epoch`` or ``alpha`` (interpolation) is the axis, time and learning rates are
     left out. Where some rows have one, those without it (trials, members, what a search found) are not drawn.
     """
     axis = next((name for name in ("step", "epoch", "alpha") if any(name in row for row in rows)), "row")
