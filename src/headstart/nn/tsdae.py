@@ -2,7 +2,9 @@
 
 Of the tokens (special ones left out) 60 % are deleted, so that the vector has to carry the meaning. Wang, Reimers &
 Gurevych 2021, arXiv:2104.06979. There the decoder is as deep as the encoder and shares its weights; here it is one
-layer of its own, which reads and writes tokens by the encoder's embedding, and is dropped afterwards.
+layer of its own, which reads and writes tokens by the encoder's embedding, and is dropped afterwards. It writes all
+tokens, and a random quarter of them is judged: the logits over the vocabulary would cost more than the network, and
+the loss is the same on average.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from headstart.sources.base import Source
 from headstart.types import Batch, Modality, Sample
 
 RATE = 0.6
+JUDGED = 0.25
 
 
 def kept(candidates: torch.Tensor, valid: torch.Tensor, rate: float = RATE) -> torch.Tensor:
@@ -65,7 +68,10 @@ class TSDAE(Objective):
         return lacks_tokens(source)
 
     def prepare(self, samples: Sequence[Sample]) -> tuple[Batch, torch.Tensor]:
-        """The batch without most of its tokens; the target [B,T] is the whole text, -100 for padding."""
+        """The batch without most of its tokens; the target [B,2,T] is the whole text, and what of it is judged.
+
+        -100 stands for padding, and for what is not judged.
+        """
         inputs = self.source.preprocess(samples, train=True).inputs
         ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
         keep = kept(valid & ~torch.isin(ids, self.special), valid)
@@ -73,20 +79,22 @@ class TSDAE(Objective):
         less = {
             name: without(value, keep, fills.get(name, 0)) for name, value in inputs.items() if name != "word_index"
         }
-        return Batch(less), ids.masked_fill(~valid, -100)
+        whole = ids.masked_fill(~valid, -100)
+        return Batch(less), torch.stack([whole, whole.masked_fill(torch.rand(ids.shape) >= JUDGED, -100)], dim=1)
 
     def loss(self, batch: Batch, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Mean cross-entropy of every token of the text given those before it and the vector, in nats."""
+        """Mean cross-entropy of the judged tokens of the text given those before them and the vector, in nats."""
         tokens = embedding(self.source)
         assert tokens is not None
+        whole, judged = target.unbind(dim=1)
+        length = whole.shape[1]
         memory = self.memory(self(batch)).unsqueeze(1)  # [B,1,D]
-        before = tokens(target[:, :-1].clamp(min=0))  # [B,T-1,E]
-        before = torch.cat([self.start.expand(len(target), 1, -1).to(before.dtype), before], dim=1)
-        length = target.shape[1]
+        before = tokens(whole[:, :-1].clamp(min=0))  # [B,T-1,E]
+        before = torch.cat([self.start.expand(len(whole), 1, -1).to(before.dtype), before], dim=1)
         before = self.inward(before + self.place.weight[:length])
-        later = torch.ones(length, length, dtype=torch.bool, device=target.device).triu(1)
+        later = torch.ones(length, length, dtype=torch.bool, device=whole.device).triu(1)
         hidden = self.decoder(before, memory, tgt_mask=later)
-        found = target >= 0
+        found = judged >= 0
         if not found.any():
             return {"loss": 0.0 * hidden.sum()}
-        return {"loss": nn.functional.cross_entropy(self.head(hidden[found], tokens), target[found])}
+        return {"loss": nn.functional.cross_entropy(self.head(hidden[found], tokens), judged[found])}
