@@ -3,8 +3,8 @@
 Methods that share (multitask) are fitted once, the others once for each target, and every network gets an equal share
 of the time. For each target the best transfer meets the best control, and the shared network meets the same network
 trained for this target alone: learning together can harm. Which model ships is decided for each target on validation;
-where the test then says that the shared network is worse than the single one, the single one ships, and the record says
-that the test took part.
+where the test then says that it is worse than the single network, that one ships, and the record says that the test
+took part.
 """
 
 from __future__ import annotations
@@ -118,11 +118,18 @@ class Contest:
         words = "; the test rows took part in this choice" if overruled == "test" else ""
         if control and verdict and verdict.label == "negative" and shipped.entry.method.role == "transfer":
             shipped, because, by = control, f"the verdict is negative{words}", overruled
-        single = self._single(shipped)
-        worse = any(each.method == shipped.name and each.verdict.label == "negative" for each in comparisons)
-        if single is not None and worse:
-            shipped, by = single, overruled
-            because = f"learning this target together with the others harmed it{words}"
+        single = next((found for rival in self.rivals if (found := self._single(rival)) is not None), None)
+        if single is not None and shipped is not single:
+            against = next((each.verdict for each in comparisons if each.method == shipped.name), None)
+            if against is None:  # a closed form or a control: it too must not be worse than the single network
+                against = self.verdict(shipped, single, column)
+                comparisons.append(Comparison(shipped.name, single.name, against, column))
+            if against.label == "negative":
+                shared = self._single(shipped) is not None
+                what = (
+                    "learning this target together with the others harmed it" if shared else f"{shipped.name} did worse"
+                )
+                shipped, because, by = single, f"{what}{words}", overruled
         lines = [
             replace(rival.entry.candidate(), validation=rival.validation.get(column), test=rival.test.get(column))
             for rival in self.rivals

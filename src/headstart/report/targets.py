@@ -8,6 +8,8 @@ from typing import Any
 from headstart.report import wording
 from headstart.types import Json, Record
 
+_WORDS = {"positive": "better", "neutral": "no clear difference", "negative": "worse"}
+
 
 def views(record: Record) -> list[Record]:
     """A record for each of several targets, so that everything made for one target shows it; empty for one target."""
@@ -42,9 +44,13 @@ def verdicts(view: Record) -> list[str]:
     from headstart.evidence.verdict import verdict_sentence
 
     metric = wording.metric_name(str(view.task.get("metric", "score")))
-    pairs = [(view.chosen_transfer, view.verdict)] if view.verdict is not None else []
-    pairs += [(each.method, each.verdict) for each in view.comparisons]
-    return [f"{name}: {verdict_sentence(verdict, metric).removeprefix('VERDICT: ')}" for name, verdict in pairs]
+    pairs = [(view.chosen_transfer, view.verdict, "")] if view.verdict is not None else []
+    pairs += [(each.method, each.verdict, _WORDS[each.verdict.label]) for each in view.comparisons]
+    found = []
+    for name, verdict, word in pairs:
+        sentence = verdict_sentence(verdict, metric).removeprefix("VERDICT: ")
+        found.append(f"{name}: {sentence.replace(f'{verdict.label} transfer', word) if word else sentence}")
+    return found
 
 
 def together(affinity: Json | None) -> str:
