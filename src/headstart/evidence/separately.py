@@ -54,17 +54,20 @@ class Separately(Method):
 
     def fit(self, problem: Problem) -> Bundle:
         """One fit after the other; each gets an equal share of the time."""
-        parts, models = _parts(problem.task), {}
-        for place, (column, part) in enumerate(parts.items()):
-            left = problem.seconds_left
-            own = problem.replace(
-                train=problem.train.aim(column),
-                valid=None if problem.valid is None else problem.valid.aim(column),
-                task=part,
-                folder=None if problem.folder is None else problem.folder / f"target {place + 1}",
-                deadline=None if left is None else time.monotonic() + max(1.0, left / (len(parts) - place)),
-            )
-            models[column] = self.chosen.get(column, self.given).fit(own)
+        models = {}
+        for place, column in enumerate(_parts(problem.task)):
+            models[column] = self.chosen.get(column, self.given).fit(_alone(problem, place, column))
+        return self._bundle(problem, models)
+
+    def refitted(self, fitted: Fitted, problem: Problem) -> Bundle | None:
+        """Every model once more, where the method does that."""
+        models = {}
+        for place, column in enumerate(_parts(problem.task)):
+            before = model_of(fitted, column)
+            models[column] = self.given.refitted(before, _alone(problem, place, column)) or before
+        return self._bundle(problem, models) if any(m is not model_of(fitted, c) for c, m in models.items()) else None
+
+    def _bundle(self, problem: Problem, models: Mapping[str, Fitted]) -> Bundle:
         assert isinstance(problem.task, Several)
         settled = replace(self, chosen={column: model.method for column, model in models.items()})
         return Bundle(settled, problem.task, models)
@@ -78,6 +81,18 @@ def separately(method: Method, task: Task) -> Method:
 def model_of(fitted: Fitted, column: str) -> Fitted:
     """The model within that predicts this column: of a bundle the one it names, else the fitted model itself."""
     return fitted.models[column] if isinstance(fitted, Bundle) else fitted
+
+
+def _alone(problem: Problem, place: int, column: str) -> Problem:
+    """The problem of one target, with an equal share of the time that is left for it and those after it."""
+    parts, left = _parts(problem.task), problem.seconds_left
+    return problem.replace(
+        train=problem.train.aim(column),
+        valid=None if problem.valid is None else problem.valid.aim(column),
+        task=parts[column],
+        folder=None if problem.folder is None else problem.folder / f"target {place + 1}",
+        deadline=None if left is None else time.monotonic() + max(1.0, left / (len(parts) - place)),
+    )
 
 
 def _parts(task: Task) -> dict[str, Task]:

@@ -211,8 +211,8 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method]) -> Ev
         scores = {}
         if valid is not None:
             scores = task.scores(fitted.outputs(valid.without("target")), task.encode(valid.targets()))
-        if not method.gradients and valid is not None and not evaluation.late(problem):  # cheap on all labels
-            fitted = fitted.method.fit(problem.replace(train=labelled, valid=None))
+        if valid is not None and not evaluation.late(problem):
+            fitted = method.refitted(fitted, problem.replace(train=labelled, valid=None)) or fitted
         outputs = fitted.outputs(parts.test)
         mean = float(np.mean(list(scores.values()))) if scores else None
         entry = Entry(method, fitted, mean, time.monotonic() - started, outputs=outputs)
@@ -283,8 +283,9 @@ def _fold(
             order = np.random.default_rng([problem.seed, number]).permutation(train)
             inner, valid = order[len(order) // 7 :], rows.select(order[: len(order) // 7].tolist())
         part = problem.replace(
-            train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None
-        )
+            train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None,
+            options={**problem.options, "drift": False},
+        )  # fmt: skip
         found = method.fit(_shared(part, count, left - number * count)).outputs(
             rows.select(test.tolist()).without("target")
         )
