@@ -66,7 +66,7 @@ def test_memory_grows_with_the_rows_and_not_with_the_pairs():
 
 
 def test_the_fewer_the_rows_the_more_often_they_come():
-    counts = [passes(rows) for rows in (4, 12, 48, 96, 384, 10_000)]
+    counts = [passes(rows) for rows in (12, 48, 96, 384, 10_000, 100_000)]
     assert counts == sorted(counts, reverse=True) and counts[0] > counts[-1] >= 1
     assert Contrastive().rows_trained(48) == passes(48) * 48
     assert Contrastive(epochs=2).rows_trained(48) == 96

@@ -43,7 +43,7 @@ class Contrastive(GradientMethod):
     paper: ClassVar[str] = "Tunstall et al. 2022, arXiv:2209.11055; Khosla et al. 2020, arXiv:2004.11362"
 
     epochs: int = hyper(0, "passes over the training rows; 0 = by their number", low=0, high=1000)
-    learning_rate: float = hyper(1e-4, "highest learning rate of the last layer", low=1e-8, high=1.0)
+    learning_rate: float = hyper(3e-5, "highest learning rate of the last layer", low=1e-8, high=1.0)
     layer_decay: float = hyper(1.0, "factor on the rate for each layer towards the input", low=0.0, high=1.0)
     temperature: float = hyper(0.2, "of the similarities; small = the nearest rows count most", low=0.01, high=10.0)
     strength: float = hyper(1.0, "inverse regularisation of the head", low=1e-9, high=1e9)
@@ -132,8 +132,8 @@ class Contrastive(GradientMethod):
 
 
 def passes(rows: int) -> int:
-    """Passes over the rows by their number."""
-    return int(np.clip(round(960 / rows), 3, 40))
+    """Passes over the rows by their number: 20 up to 48 rows, then fewer by its root (64 a class of 6: 7)."""
+    return int(np.clip(round(20 * np.sqrt(48 / rows)), 1, 20))
 
 
 class Draw:
