@@ -202,7 +202,7 @@ def test_an_adapter_of_other_weights_is_refused(bert, fitted):
         fitted.adapter.onto(bert.untrained(1))
 
 
-@pytest.mark.parametrize("damage", ["lost", "alien", "misshapen"])
+@pytest.mark.parametrize("damage", ["lost", "alien", "misshapen", "empty"])
 def test_an_adapter_that_does_not_fit_is_refused(bert, fitted, tmp_path, damage):
     fitted.save_adapter(tmp_path)
     tensors = load_file(tmp_path / "adapter_model.safetensors")
@@ -212,7 +212,7 @@ def test_an_adapter_that_does_not_fit_is_refused(bert, fitted, tmp_path, damage)
         tensors["base_model.model.encoder.layer.7.lora_A.weight"] = value
     if damage == "misshapen":
         tensors[first] = value[:, :-1].contiguous()
-    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    save_file({} if damage == "empty" else tensors, tmp_path / "adapter_model.safetensors")
     with pytest.raises(HeadstartError, match=r"HS-ARTEFACT-003.*does not fit"):
         Adapter.load(tmp_path).onto(bert)
 
@@ -224,13 +224,16 @@ def test_an_adapter_that_does_not_fit_is_refused(bert, fitted, tmp_path, damage)
         ({"peft_type": "VERA"}, "HS-METHOD-003.*peft_type"),
         ({"bias": "all"}, "HS-METHOD-003.*bias"),
         ({"megatron_core": "some.module"}, "HS-METHOD-003.*megatron_core"),
+        ({"r": "4"}, "HS-ARTEFACT-004.*adapter_config.json"),
+        ({"r": 0}, "HS-ARTEFACT-004.*adapter_config.json"),
+        ({"alpha_pattern": 2}, "HS-ARTEFACT-004.*adapter_config.json"),
         (None, "HS-ARTEFACT-004.*adapter_config.json"),
     ],
 )
 def test_another_kind_of_adapter_is_refused(fitted, tmp_path, change, message):
     fitted.save_adapter(tmp_path)
     path = tmp_path / "adapter_config.json"
-    path.write_text("no json" if change is None else json.dumps({**json.loads(path.read_text()), **change}))
+    path.write_text("[]" if change is None else json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(HeadstartError, match=message):
         Adapter.load(tmp_path)
 

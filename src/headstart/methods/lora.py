@@ -211,8 +211,11 @@ class Adapter:
         trains = [parameter.requires_grad for parameter in other.network.parameters()]
         there = {name for name, module in other.network.named_modules() if _adaptable(module)}
         wrong = [f"it has no map {name}" for name in self.maps if name not in there]
+        if not self.maps:
+            wrong = ["it holds no tensors"]
         if not wrong:
-            tuner = _inject(other.network, self.maps, self.config)
+            with torch.random.fork_rng(devices=[]):  # fresh adapters are drawn before these take their place
+                tuner = _inject(other.network, self.maps, self.config)
             wrong = _differences(_tensors(other.network), self.tensors)
         if wrong:
             raise ArtefactError(
@@ -255,15 +258,20 @@ class Adapter:
             known = file.metadata() or {}
         try:
             stated = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            config = {name: stated[name] for name in KEPT if name in stated}
-        except (OSError, ValueError, TypeError) as error:
+            config = {name: value for name, value in stated.items() if name in KEPT}
+            if not config["r"] > 0 or not all(isinstance(value, KEPT[name]) for name, value in config.items()):
+                raise ValueError(config)
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise ArtefactError("HS-ARTEFACT-004", f"{folder / CONFIG} is missing or damaged.") from error
         _refuse_others(stated, folder / CONFIG)
         found = {name.removeprefix(PREFIX): value for name, value in tensors.items()}
         return cls(config, found, known.get("source", ""))
 
 
-KEPT = ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+KEPT: dict[str, Any] = {
+    "r": int, "lora_alpha": int | float, "lora_dropout": int | float, "use_rslora": bool, "use_dora": bool,
+    "rank_pattern": dict, "alpha_pattern": dict,
+}  # fmt: skip
 """What an adapter's configuration may say about how it computes; ``Adapter.load`` takes these fields over."""
 
 SILENT = (
@@ -300,7 +308,7 @@ def _differences(own: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -
             for name in sorted(own.keys() & given.keys())
             if own[name].shape != given[name].shape
         ),
-    ] or (["it holds no tensors"] if not given else [])
+    ]
 
 
 def _inject(network: nn.Module, names: Sequence[str], config: Json) -> Any:
