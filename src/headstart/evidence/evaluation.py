@@ -389,8 +389,9 @@ def _fold(
             order = np.random.default_rng([problem.seed, number]).permutation(train)
             inner, valid = order[len(order) // 7 :], rows.select(order[: len(order) // 7].tolist())
         part = problem.replace(
-            train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None
-        )
+            train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None,
+            options={**problem.options, "drift": False},
+        )  # fmt: skip
         fitted = method.fit(_shared(_limited(part, method, 0.0, effort), len(pairs) - number))
         if method.gradients:  # a head without gradients has no use for a validation part
             fitted = _on_all(method, fitted, part, rows.select(train.tolist()))

@@ -47,7 +47,8 @@ class Problem:
     train, valid: labelled rows (valid None where the method must choose by cross-validation alone). task: learned on
     the training rows. source: None for the baseline. extractor: frozen features with cache; None with source None.
     seed: all randomness. deadline: ``time.monotonic()`` value or None. folder: for checkpoints. report: progress
-    callback (stage, done, total). notes: lines for the user. options: engine settings such as precision.
+    callback (stage, done, total). notes: lines for the user. options: engine settings such as precision; with
+    ``drift`` False what moved is not measured; ``head`` is one to start from in place of the probe's.
     unlabelled: further rows with the same inputs and no target column, none of which is a test row; or None.
     """
 

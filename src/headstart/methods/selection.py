@@ -31,7 +31,7 @@ def out_of_fold(method: Method, problem: Problem, folds: int = 5) -> Outputs:
         deadline = None if seconds is None else time.monotonic() + max(1.0, seconds / (len(used) + 1))
         part = problem.replace(
             train=rows.select(np.flatnonzero(fold != number).tolist()), valid=None, folder=None, deadline=deadline,
-            report=lambda stage, done, total: None, notes=[],
+            report=lambda stage, done, total: None, notes=[], options={**problem.options, "drift": False},
         )  # fmt: skip
         found = method.fit(part).outputs(rows.select(left_out.tolist()).without("target"))
         for at, value in zip(left_out, found):
