@@ -125,10 +125,8 @@ class Contest:
                 against = self.verdict(shipped, single, column)
                 comparisons.append(Comparison(shipped.name, single.name, against, column))
             if against.label == "negative":
-                shared = self._single(shipped) is not None
-                what = (
-                    "learning this target together with the others harmed it" if shared else f"{shipped.name} did worse"
-                )
+                together = "learning this target together with the others harmed it"
+                what = together if shipped.entry.method.shares else f"{shipped.name} did worse"
                 shipped, because, by = single, f"{what}{words}", overruled
         lines = [
             replace(rival.entry.candidate(), validation=rival.validation.get(column), test=rival.test.get(column))
@@ -194,6 +192,7 @@ def evaluate(problem: Problem, parts: Split, methods: Sequence[Method]) -> Evalu
     known = {method.name for method in methods}
     ordered = [*(single for single in singles if single.name not in known), *methods]  # single networks first
     lifted = [separately(method, problem.task) for method in ordered]
+    problem = problem.replace(options={**problem.options, "out_of_fold": False})  # only learning curves read these
     return _by_holdout(problem, parts, lifted) if parts.procedure == "holdout" else _by_folds(problem, parts, lifted)
 
 
