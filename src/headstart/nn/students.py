@@ -156,11 +156,11 @@ class FeatureReader(Reader):
 
     @classmethod
     def fit(cls, parts: Sequence[Dataset]) -> FeatureReader:
-        """Learned on all parts for text, on the first for pictures and tables."""
+        """Learned on all parts for texts and tables, on the first for pictures."""
         modality = parts[0].modality
         if modality == "text":
-            return cls(TextFeatures.fit(_joined(parts)))
-        return cls(ImageFeatures.fit(parts[0]) if modality == "image" else TableFeatures.fit(parts[0]))
+            return cls(TextFeatures.fit(_texts(parts)))
+        return cls(ImageFeatures.fit(parts[0]) if modality == "image" else TableFeatures.fit(_table(parts)))
 
     @property
     def size(self) -> int:
@@ -216,12 +216,21 @@ def words(sample: Sample) -> list[str]:
     return WORD.findall(str(sample or "").lower())
 
 
-def _joined(parts: Sequence[Dataset]) -> Dataset:
+def _texts(parts: Sequence[Dataset]) -> Dataset:
     """The texts of all parts in one dataset."""
     import datasets
 
     texts = [" ".join(map(str, s)) if isinstance(s, list | tuple) else s for part in parts for s in part.samples()]
     return Dataset(datasets.Dataset.from_dict({"text": texts}), [Column("text", "input", "text")])
+
+
+def _table(parts: Sequence[Dataset]) -> Dataset:
+    """The input columns of all parts in one dataset."""
+    import datasets
+
+    inputs = parts[0].inputs
+    tables = [part.table.select_columns([column.name for column in inputs]) for part in parts]
+    return Dataset(datasets.concatenate_datasets(tables), inputs, origin=parts[0].origin)
 
 
 # --- networks --------------------------------------------------------------------------------------------------
