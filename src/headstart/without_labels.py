@@ -238,7 +238,9 @@ def _command(
     folder: Path,
 ) -> str:  # fmt: skip
     """A command line that does this again."""
-    spelled = str(labels) if isinstance(labels, str | Path) else prompts.canonical(labels)
+    named = prompts.parse(labels)
+    plain = all(meanings == [name] and "," not in name for name, meanings in named.items())
+    spelled = str(labels) if isinstance(labels, str | Path) else ",".join(named) if plain else prompts.canonical(labels)
     parts = ["headstart", "fit", rows.origin or "DATA", "--labels", spelled, "--source", source.card.name]
     parts += ["--method", method.name]
     for name, value in (settings or {}).items():

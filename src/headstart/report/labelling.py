@@ -22,17 +22,16 @@ def lines(record: Record) -> list[tuple[str, str]]:
 def shares(found: Json) -> str:
     """The labels with the share of the rows that each was given, most first."""
     ordered = sorted(found["labels"], key=lambda each: -each["share"])
-    text = ", ".join(f"{each['label']} {each['share']:.0%}" for each in ordered[:SHOWN])
+    text = ", ".join(f"{each['label']} {100 * each['share']:.0f} %" for each in ordered[:SHOWN])
     return text + (f", and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else "")
 
 
 def sure(found: Json) -> str:
     """Confidence and agreement in a sentence."""
-    text = (
-        f"mean confidence {found['confidence']:.2f}, which nothing checked; {found['unsure']:.0%} of the rows under 0.5"
-    )
+    text = f"mean confidence {found['confidence']:.2f}, which nothing checked; "
+    text += f"{100 * found['unsure']:.0f} % of the rows under 0.5"
     if found.get("agreement") is not None:
-        text += f"; wordings of the labels agree on {found['agreement']:.0%}"
+        text += f"; wordings of the labels agree on {100 * found['agreement']:.0f} %"
     return text
 
 
