@@ -63,7 +63,7 @@ def test_fit_passes_every_flag_on(fit, capsys):
         "fit a.csv --target y --input x --input z --source minilm --method finetune --task classification --budget 10m"
         " --effort quick --seed 3 --out runs/a --no-control --group user --time when --kind y=category --kind a=b=text"
         " --learning-rate 1e-3 --gradual --set epochs=2 --limit 50 --precision fp32"
-        " --weight w --backend torch --fresh"
+        " --weight w --backend torch --fresh --unlabelled more.csv --labels a,b"
     )
     assert cli.main(line.split()) == 0
     call = fit.call
@@ -88,6 +88,8 @@ def test_fit_passes_every_flag_on(fit, capsys):
         "precision": "fp32",
         "backend": "torch",
         "fresh": True,
+        "unlabelled": Path("more.csv"),
+        "labels": "a,b",
     }
     out, err = capsys.readouterr()
     assert out == summary.summary(Result.record) + "\n"
