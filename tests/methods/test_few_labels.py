@@ -93,10 +93,12 @@ def test_contrastive_brings_rows_of_a_class_together_and_leaves_batch_norms(tmp_
     assert task.score(fitted.outputs(blind), y) == 1.0
 
 
-def test_contrastive_without_a_source_is_refused():
+def test_contrastive_without_a_source_or_in_pieces_is_refused():
     rows = texts()
     with pytest.raises(MethodError, match="HS-METHOD-003: contrastive"):
         Contrastive().fit(Problem(rows, None, Classification.learn(rows), None, None))
+    with pytest.raises(MethodError, match="HS-METHOD-002: contrastive: accumulate"):
+        Contrastive(accumulate=2)
 
 
 # --- prototypes ----------------------------------------------------------------------------------------------------

@@ -48,6 +48,14 @@ class Contrastive(GradientMethod):
     temperature: float = hyper(0.2, "of the similarities; small = the nearest rows count most", low=0.01, high=10.0)
     strength: float = hyper(1.0, "inverse regularisation of the head", low=1e-9, high=1e9)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.accumulate != 1:
+            raise MethodError(
+                "HS-METHOD-002", "contrastive: accumulate has to be 1, since the rows of a batch are compared with each "
+                "other.", "Set --batch-size lower to save memory.",
+            )  # fmt: skip
+
     def rows_trained(self, rows: int) -> float:
         """Every row comes about ``epochs`` times."""
         return float((self.epochs or passes(rows)) * rows)
