@@ -11,25 +11,20 @@ It is written beside its place and renamed. Loading checks every digest first an
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
-from headstart import catalog, disk
+from headstart import disk
 from headstart.datasets.base import Column, Dataset
 from headstart.errors import ArtefactError, DataError, HeadstartError, did_you_mean
-from headstart.methods.base import Fitted, fitted_class, make
+from headstart.methods.base import Fitted
+from headstart.methods.saved import SCHEMA, arranged, open_model, sha256
 from headstart.report.layers import LayerTable
 from headstart.types import Json, Prediction, Record, Sample
-
-SCHEMA = 1
 
 
 class Artefact:
@@ -94,7 +89,7 @@ class Artefact:
                     f'{dataset.origin}: the model needs the column "{column.name}".',
                     did_you_mean(column.name, known),
                 )
-        return _arranged(dataset, inputs, targets)
+        return arranged(dataset, inputs, targets)
 
     # --- showing -----------------------------------------------------------------------------------------------
 
@@ -142,7 +137,7 @@ def save(artefact: Artefact, rejects: Sequence[Any] = ()) -> None:
             "task": artefact.task.to_json(),
             "columns": [vars(column) for column in artefact.columns],
             "files": {
-                str(path.relative_to(fresh / "model")): _sha256(path)
+                str(path.relative_to(fresh / "model")): sha256(path)
                 for path in sorted((fresh / "model").rglob("*"))
                 if path.is_file()
             },
@@ -170,46 +165,13 @@ def load(folder: str | Path) -> Artefact:
     -004 a file was changed or is missing.
     """
     place = Path(folder)
-    manifest = _manifest(place)
-    wrong = [
-        name
-        for name, digest in manifest["files"].items()
-        if not (place / "model" / name).is_file() or _sha256(place / "model" / name) != digest
-    ]
-    if wrong:
-        state = "changed" if (place / "model" / wrong[0]).is_file() else "missing"
-        raise ArtefactError("HS-ARTEFACT-004", f"{place / 'model' / wrong[0]} is {state}.", "Copy the run again.")
+    saved = open_model(place)
     try:
         record = Record.from_json(json.loads((place / "run.json").read_text()))
-        task = catalog.find("tasks", manifest["task"]["name"]).from_json(manifest["task"])
-        settings = manifest["method"]["settings"]
-        method = make(catalog.find("methods", manifest["method"]["name"]), settings)
-        columns = [Column(**column) for column in manifest["columns"]]
-        fitted = fitted_class(manifest["kind"]).load(place / "model", task, method)
-    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
-        if isinstance(error, HeadstartError):
-            raise
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise ArtefactError("HS-ARTEFACT-004", f"{place} is damaged ({error}).", "Copy the run again.") from error
     record.folder = str(place)
-    return Artefact(fitted, record, columns, place)
-
-
-def _manifest(place: Path) -> Json:
-    path = place / "model.json"
-    if not path.is_file():
-        raise ArtefactError("HS-ARTEFACT-001", f"{place} is not a Headstart run.", "Expected a folder with model.json.")
-    try:
-        manifest = json.loads(path.read_text())
-        schema = int(manifest["schema"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtefactError("HS-ARTEFACT-004", f"{path} is damaged.", "Copy the run again.") from error
-    if schema > SCHEMA:
-        raise ArtefactError(
-            "HS-ARTEFACT-002", f"{place} has schema {schema}; this version reads up to {SCHEMA}.", "Upgrade headstart."
-        )
-    if not isinstance(manifest.get("files"), dict):
-        raise ArtefactError("HS-ARTEFACT-004", f"{path} is damaged.", "Copy the run again.")
-    return dict(manifest)
+    return Artefact(saved.fitted, record, saved.columns, place)
 
 
 def _columns_of(rows: Sequence[Any], inputs: Sequence[Column]) -> dict[str, list[Any]]:
@@ -219,21 +181,6 @@ def _columns_of(rows: Sequence[Any], inputs: Sequence[Column]) -> dict[str, list
                 hint = did_you_mean(column.name, row) if isinstance(row, dict) else "Give dicts, one a row."
                 raise DataError("HS-DATA-015", f'row {number}: the model needs the column "{column.name}".', hint)
     return {column.name: [row[column.name] for row in rows] for column in inputs}
-
-
-def _arranged(dataset: Dataset, inputs: Sequence[Column], targets: Sequence[Column]) -> Dataset:
-    """The model's inputs and nothing else as input, in its order: several texts of a row are joined in it."""
-    roles = {column.name: "input" for column in inputs} | {column.name: "target" for column in targets}
-    others = [column.name for column in dataset.columns if column.name not in roles]
-    gone = ("input", "target") if targets else ("input",)
-    columns = []
-    for column in map(dataset.column, [*roles, *others]):
-        role = roles.get(column.name, "unused" if column.role in gone else column.role)
-        columns.append(replace(column, role=role))  # type: ignore[arg-type]
-    return Dataset(
-        dataset.table, columns, origin=dataset.origin, root=dataset.root, rejects=dataset.rejects,
-        numbers=dataset.numbers,
-    )  # fmt: skip
 
 
 def _swap(fresh: Path, folder: Path) -> None:
@@ -247,8 +194,3 @@ def _swap(fresh: Path, folder: Path) -> None:
             old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -353,8 +353,12 @@ def _whole(problem: Problem, method: Method, rows: Dataset) -> Problem:
 
 
 def worth_folding(problem: Problem, methods: Sequence[Method], final: dict[str, Any], task: Task) -> list[Method]:
-    """Every method but scratch, which is folded as well only where it beats the baseline on the validation rows."""
-    kept = [method for method in methods if not (method.gradients and method.role == "control")]
+    """Every method but scratch, which is folded as well only where it beats the baseline on the validation rows.
+
+    What another method is compared with (`Method.ablation`) is folded with it.
+    """
+    compared = {other.name for method in methods if (other := method.ablation()) is not None}
+    kept = [m for m in methods if not (m.gradients and m.role == "control") or m.name in compared]
     rest = [method for method in methods if method not in kept]
     for method in rest:
         baseline = next((m for m in kept if m.role == "control"), None)
@@ -437,7 +441,7 @@ def _measure(
     tracks = []
     for entry, outputs in zip(pair, full, strict=True):
         name, fitted = entry.name, entry.fitted
-        if entry.method.gradients and entry.method.role == "transfer":
+        if entry.method.gradients and entry.method.role == "transfer" and problem.source is not None:
             name, fitted = f"probe, {name} at the last size", _probe(problem, entries, pool.labelled)
         limit, sizes = None, None
         if fitted.method.gradients:  # trained anew at every size, as long as the full fit took for as many rows

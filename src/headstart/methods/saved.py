@@ -47,10 +47,9 @@ class Saved:
                     did_you_mean(column.name, known),
                 )  # fmt: skip
 
-    def arranged(self, dataset: Dataset, labelled: bool = False) -> Dataset:
-        """The rows with this model's inputs as input, in its order, and its targets as target where ``labelled``."""
-        targets = [column for column in self.columns if column.role == "target" and labelled]
-        return arranged(dataset, self.inputs, targets)
+    def arranged(self, dataset: Dataset) -> Dataset:
+        """The rows with this model's inputs, and nothing else, as input, in its order."""
+        return arranged(dataset, self.inputs, [])
 
 
 def open_model(folder: str | Path) -> Saved:
