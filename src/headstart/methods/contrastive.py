@@ -52,9 +52,10 @@ class Contrastive(GradientMethod):
         super().__post_init__()
         if self.accumulate != 1:
             raise MethodError(
-                "HS-METHOD-002", "contrastive: accumulate has to be 1, since the rows of a batch are compared with each "
-                "other.", "Set --batch-size lower to save memory.",
-            )  # fmt: skip
+                "HS-METHOD-002",
+                "contrastive: accumulate has to be 1, since the rows of a batch are compared with each other.",
+                "Set --batch-size lower to save memory.",
+            )
 
     def rows_trained(self, rows: int) -> float:
         """Every row comes about ``epochs`` times."""
