@@ -103,7 +103,7 @@ def run(
             seconds = time.perf_counter() - started
             outputs = fitted.outputs(blind)
             statistics[name] = task.statistics(outputs, targets)
-            facts = [row for row in fitted.history if "objective" in row or "pass" in row]
+            facts = [row for row in fitted.history if "objective" in row or "pretraining loss" in row]
             print(f"{name:<22} {task.metric} {task.score(outputs, targets):.4f}  {seconds:7.1f} s", flush=True)
             for line in [*map(json.dumps, facts), *problem.notes]:
                 print(f"    {line}", flush=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import headstart
 from headstart.errors import MethodError
 from headstart.methods.base import Problem
 from headstart.methods.finetune import Finetune
@@ -24,6 +25,7 @@ from headstart.tasks.base import infer_task
 from headstart.testing import dataset_with
 from tests.conformance.examples import WORDS, images, texts, tiny_bert, tiny_timm
 from tests.methods.toy import Toy
+from tests.test_transfer import sentiment
 
 QUICK = {"epochs": 1, "batch_size": 12}
 
@@ -65,7 +67,7 @@ def test_the_loss_of_a_text_objective_falls(bert, objective):
     rows = texts(48)
     method = Pretrain(objective=objective, epochs=8, batch_size=12, learning_rate=3e-3, head_rate=1.0, collapse=0.0)
     fitted = method.fit(problem(bert, rows))
-    losses = [row["pretraining loss"] for row in fitted.history if "pass" in row]
+    losses = [row["pretraining loss"] for row in fitted.history if "pretraining loss" in row]
     assert len(losses) == 8 and losses[-1] < 0.9 * losses[0]
     assert isinstance(fitted, NetworkFitted) and fitted.changed and fitted.method is method
     moved, head = fitted.trained()[:-1], fitted.trained()[-1]
@@ -78,7 +80,7 @@ def test_masked_words_are_found_where_the_text_tells_them(bert):
     rows = dataset_with(inputs, ["a", "b"] * 16, "category")
     method = Pretrain(objective="mlm", epochs=24, batch_size=8, learning_rate=3e-3, head_rate=1.0, collapse=0.0)
     fitted = method.fit(problem(bert, rows))
-    losses = [row["pretraining loss"] for row in fitted.history if "pass" in row]
+    losses = [row["pretraining loss"] for row in fitted.history if "pretraining loss" in row]
     assert losses[0] > 1.0 and losses[-1] < 0.62  # log 2 = 0.69 by the words' shares alone
 
 
@@ -100,6 +102,19 @@ def test_it_is_compared_with_what_follows_alone():
     assert Pretrain(then="finetune").ablation() == Finetune()
 
 
+def test_a_run_reports_the_verdict_on_the_pretraining(bert, tmp_path):
+    artefact = headstart.fit(
+        sentiment(50), target="label", source=bert, method="pretrain", settings=QUICK, effort="quick",
+        precision="fp32", out=tmp_path / "run", control=False, unlabelled={"text": sentiment(80, seed=1)["text"]},
+    )  # fmt: skip
+    record = artefact.record
+    assert [(each.method, each.against) for each in record.comparisons] == [("pretrain", "probe")]
+    assert {row.name for row in record.candidates} == {"pretrain", "probe"}
+    assert record.comparisons[0].verdict.rows == 50
+    texts = ["good happy text", "bad sad words"]
+    assert headstart.load(tmp_path / "run").predict(texts).values == artefact.predict(texts).values
+
+
 def test_fine_tuning_follows(bert):
     rows = texts(24)
     fitted = Pretrain(then="finetune", **QUICK).fit(problem(bert, rows))
@@ -116,7 +131,7 @@ def test_heads_are_refitted_on_all_labels_with_the_pretrained_source(bert):
     assert again is not None and again.source is first.source and again.changed
     assert again.trained()[0].rate == method.learning_rate
     assert not np.allclose(again.head.weight.detach(), first.head.weight.detach())
-    assert [row for row in again.history if "pass" in row] == [row for row in first.history if "pass" in row]
+    assert again.history[:2] == first.history[:2] and "pretraining loss" in again.history[1]
     tuned = replace(method, then="finetune")
     assert tuned.refitted(first, whole) is None
 
@@ -168,7 +183,7 @@ def test_the_loss_of_an_image_objective_falls(objective, tmp_path):
     source = tiny_vit() if objective == "mae" else tiny_timm(tmp_path)
     method = Pretrain(objective=objective, epochs=6, batch_size=12, learning_rate=1e-3, head_rate=1.0, collapse=0.0)
     fitted = method.fit(problem(source, images(24)))
-    losses = [row["pretraining loss"] for row in fitted.history if "pass" in row]
+    losses = [row["pretraining loss"] for row in fitted.history if "pretraining loss" in row]
     assert losses[-1] < losses[0] - 0.02 * abs(losses[0])
 
 
@@ -204,16 +219,16 @@ def test_objectives_are_refused_by_name(bert, tmp_path):
     picture = tiny_timm(tmp_path)
     assert "mlm: it reads text" in refusal(Pretrain(objective="mlm"), picture, images())
     assert "simsiam: it reads image" in refusal(Pretrain(objective="simsiam"), bert, texts())
-    assert "mae: test_efficientnet has not patch tokens" in refusal(Pretrain(objective="mae"), picture, images())
-    assert "has not a mask token" in refusal(Pretrain(objective="mlm"), tiny_bert(tmp_path), texts())
+    assert "mae: test_efficientnet lacks patch tokens" in refusal(Pretrain(objective="mae"), picture, images())
+    assert "lacks a mask token" in refusal(Pretrain(objective="mlm"), tiny_bert(tmp_path), texts())
     still = bert.clone()
     for module in still.network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    assert "has not dropout" in refusal(Pretrain(objective="simcse"), still, texts())
+    assert "lacks dropout" in refusal(Pretrain(objective="simcse"), still, texts())
     toy = Toy(nn.Linear(8, 8))
-    assert "has not a tokenizer" in refusal(Pretrain(objective="tsdae"), toy, texts())
-    assert "has not a tokenizer" in refusal(Pretrain(), toy, texts())
+    assert "lacks a tokenizer" in refusal(Pretrain(objective="tsdae"), toy, texts())
+    assert "lacks a tokenizer" in refusal(Pretrain(), toy, texts())
 
 
 def test_what_cannot_follow_is_refused(bert):

@@ -119,7 +119,7 @@ class Pretrain(GradientMethod):
             kind = OBJECTIVES[name]
             if kind.modality == modality:
                 why = "a network of its own" if source.provider == "concatenated" else kind.lacks(source)
-                whys[name] = f"{source.card.name} has not {why}" if why else self._unfit(name, task)
+                whys[name] = f"{source.card.name} lacks {why}" if why else self._unfit(name, task)
             else:
                 whys[name] = f"it reads {kind.modality}, the input is {modality}"
             if not whys[name]:
@@ -228,7 +228,8 @@ class Pretrain(GradientMethod):
         history = trainer.run()
         problem.notes += trainer.notes
         facts = {"objective": objective.name, "rows": len(rows), "steps": trainer.step, "spread left": share()}
-        return [*({"pass": row["epoch"], "pretraining loss": row["loss"]} for row in history), facts]
+        count = "pass" if self.following().gradients else "epoch"  # epochs are those of what trains last
+        return [facts, *({count: row["epoch"], "pretraining loss": row["loss"]} for row in history)]
 
     def _identity(self, problem: Problem) -> str:
         """A digest of all that determines what is pretrained: labels and what follows do not."""
@@ -280,7 +281,7 @@ class Pretrain(GradientMethod):
         if follows.gradients:
             return None
         again = follows.fit(problem.replace(source=old.source, extractor=old.extractor))
-        own = [row for row in fitted.history if "objective" in row or "pass" in row]
+        own = [row for row in fitted.history if "objective" in row or "pretraining loss" in row]
         return self._own(again, own, fitted.trained()[:-1] if old.changed else [])
 
 
