@@ -11,12 +11,16 @@ import torch
 
 import headstart
 from headstart.evidence.evaluation import Entry
+from headstart.evidence.separately import Separately
 from headstart.evidence.several import MIXED, Contest, Rival
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD
 from headstart.methods.base import Fitted, Problem
 from headstart.methods.baseline import Baseline
 from headstart.methods.bundle import Bundle
 from headstart.methods.multitask import Multitask
+from headstart.methods.network import NetworkFitted
+from headstart.methods.probe import Probe
+from headstart.runtime import Extractor
 from headstart.tasks.base import infer_task
 from headstart.testing import dataset_with
 from headstart.types import Record
@@ -143,6 +147,28 @@ def test_no_target_ships_worse_than_its_single_network(field):
     assert {(each.method, each.on) for each in found.comparisons if each.method == "baseline"} >= {
         ("baseline", "target_2")
     }
+
+
+def test_heads_on_one_frozen_source_become_one_network(tmp_path, monkeypatch):
+    """Heads that read different outputs of it are each what they were by themselves, also after saving."""
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    rows = dataset_with(sentiment(40)["text"], [("ab"[i % 2], float(i % 7)) for i in range(40)], ("category", "number"))
+    source = tiny_bert(tmp_path)
+    extractor = Extractor(source, cache=False, precision="fp32")
+    problem = Problem(rows, None, infer_task(rows), source, extractor)
+    chosen = {"target_1": Probe(layers="pooled,encoder.layer.0"), "target_2": Probe(layers="last")}
+    found = Separately(Probe(), chosen).fit(problem)
+    assert isinstance(found, NetworkFitted) and found.outputs_used == ("pooled", "encoder.layer.0")
+    blind = rows.without("target")
+    for column, part in problem.task.parts.items():
+        alone = chosen[column].fit(problem.replace(train=rows.aim(column), task=part)).outputs(blind)
+        assert np.allclose(problem.task.outputs_for(column, found.outputs(blind)), alone, atol=1e-4)
+    again = found.method.refitted(found, problem)
+    assert np.allclose(again.outputs(blind), found.outputs(blind), atol=1e-4)
+    (tmp_path / "saved").mkdir()
+    found.save(tmp_path / "saved")
+    loaded = NetworkFitted.load(tmp_path / "saved", problem.task, found.method)
+    assert np.allclose(loaded.outputs(blind), found.outputs(blind), atol=1e-4)
 
 
 def test_one_model_for_all_targets_is_no_mixture(field):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headstart.datasets.base import Dataset
 from headstart.methods.base import Fitted, Method, Problem
-from headstart.methods.bundle import Bundle
+from headstart.methods.bundle import Bundle, one_network
 from headstart.tasks.base import Task
 from headstart.tasks.several import Several
 from headstart.types import Json
@@ -29,6 +29,11 @@ class Separately(Method):
     def __post_init__(self) -> None:
         for name in ("name", "kind", "role", "gradients", "needs", "uses", "paper"):
             object.__setattr__(self, name, getattr(self.given, name))
+
+    @property
+    def summary(self) -> str:
+        """That of the method."""
+        return f"{self.given.summary}; for each target"
 
     def hyperparameters(self) -> Json:
         """Those of the method."""
@@ -52,25 +57,27 @@ class Separately(Method):
         """That of the method."""
         return self.given.ablation()
 
-    def fit(self, problem: Problem) -> Bundle:
+    def fit(self, problem: Problem) -> Fitted:
         """One fit after the other; each gets an equal share of the time."""
         models = {}
         for place, column in enumerate(_parts(problem.task)):
             models[column] = self.chosen.get(column, self.given).fit(_alone(problem, place, column))
         return self._bundle(problem, models)
 
-    def refitted(self, fitted: Fitted, problem: Problem) -> Bundle | None:
+    def refitted(self, fitted: Fitted, problem: Problem) -> Fitted | None:
         """Every model once more, where the method does that."""
+        if not isinstance(fitted, Bundle):  # heads on one frozen network
+            return fitted.method.fit(problem)
         models = {}
         for place, column in enumerate(_parts(problem.task)):
             before = model_of(fitted, column)
             models[column] = self.given.refitted(before, _alone(problem, place, column)) or before
         return self._bundle(problem, models) if any(m is not model_of(fitted, c) for c, m in models.items()) else None
 
-    def _bundle(self, problem: Problem, models: Mapping[str, Fitted]) -> Bundle:
+    def _bundle(self, problem: Problem, models: Mapping[str, Fitted]) -> Fitted:
         assert isinstance(problem.task, Several)
         settled = replace(self, chosen={column: model.method for column, model in models.items()})
-        return Bundle(settled, problem.task, models)
+        return one_network(settled, problem.task, models, problem.train) or Bundle(settled, problem.task, models)
 
 
 def separately(method: Method, task: Task) -> Method:

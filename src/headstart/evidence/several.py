@@ -23,7 +23,7 @@ from headstart.evidence.learners import take
 from headstart.evidence.separately import Separately, model_of, separately
 from headstart.evidence.splits import Split, group_ids, repeated_folds, time_order
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
-from headstart.methods.base import Method, Problem
+from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.bundle import Bundle
 from headstart.tasks.several import Several
 from headstart.types import Candidate, Comparison, Interval, Outputs, Verdict
@@ -259,13 +259,17 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method]) -> Eval
         problem, rivals, rows.select(tested.tolist()), [values[row] for row in tested], KFOLD, test_rows,
         len(rows) - test_rows,
     )  # fmt: skip
-    others = [Entry(method, *_unfolded(final[method.name])) for method in methods if method not in folded]
+    others = [_unfolded(problem, method, *final[method.name]) for method in methods if method not in folded]
     return contest.outcome(others)
 
 
-def _unfolded(final: tuple[Any, float]) -> tuple[Any, None, float]:
-    fitted, seconds = final
-    return fitted, None, seconds
+def _unfolded(problem: Problem, method: Method, fitted: Fitted, seconds: float) -> Entry:
+    """A control that was not folded, with its score on the validation part."""
+    score = None
+    if problem.valid is not None:
+        targets = problem.task.encode(problem.valid.targets())
+        score = problem.task.score(fitted.outputs(problem.valid.without("target")), targets)
+    return Entry(method, fitted, score, seconds)
 
 
 def _fold(

@@ -90,7 +90,7 @@ class Fitted(ABC):
     @property
     def description(self) -> str:
         """A few words on what was fitted, for tables and the summary."""
-        return (type(self.method).__doc__ or "").strip().splitlines()[0].rstrip(".")
+        return self.method.summary
 
     @abstractmethod
     def outputs(self, dataset: Dataset) -> Outputs:
@@ -148,6 +148,11 @@ class Method(ABC):
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             check_bounds(self.name, item, getattr(self, item.name))
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words."""
+        return (type(self).__doc__ or "").strip().splitlines()[0].rstrip(".")
 
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
         """Names of the source's outputs that `fit` will read from the extractor; the task's need by default."""

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
+from torch import nn
 
 from headstart import catalog
 from headstart.datasets.base import Dataset
 from headstart.methods.base import Fitted, Method, fitted_class, make
+from headstart.methods.network import NetworkFitted
 from headstart.tasks.base import Task
 from headstart.tasks.several import Several
 from headstart.types import Json, LayerRow, Outputs
@@ -88,3 +91,38 @@ class Bundle(Fitted):
             model = fitted_class(facts["kind"]).load(folder / str(place), part, own)
             models |= dict.fromkeys(facts["columns"], model)
         return cls(method, task, models)
+
+
+def one_network(method: Method, task: Several, models: Mapping[str, Fitted], rows: Dataset) -> NetworkFitted | None:
+    """Linear heads on the same frozen source as one: the source is saved and runs once. None for other models.
+
+    A head that does not read an output of the source has zeros there. rows: any, to see how wide the outputs are.
+    """
+    heads = [model for model in models.values() if isinstance(model, NetworkFitted) and type(model) is NetworkFitted]
+    first = next(iter(heads), None)
+    if first is None or len(heads) < len(models):
+        return None
+    if any(
+        head.changed or head.source is not first.source or head.outputs_used == ("tokens",)
+        or not isinstance(head.head, nn.Linear)
+        for head in heads
+    ):  # fmt: skip
+        return None
+    used = list(dict.fromkeys(output for head in heads for output in head.outputs_used))
+    blocks = first.extractor.blocks(rows.select([0]).without("target"), used)
+    ends = np.cumsum([block.shape[1] for block in blocks]).tolist()
+    places = {output: range(end - block.shape[1], end) for output, end, block in zip(used, ends, blocks)}
+    joint = nn.Linear(ends[-1], task.width)
+    with torch.no_grad():
+        joint.weight.zero_()
+        for column, head in zip(models, heads):
+            columns = [place for output in head.outputs_used for place in places[output]]
+            at = task.outputs_of[column]
+            joint.weight[at.start : at.stop, columns] = head.head.get_parameter("weight")
+            joint.bias[at.start : at.stop] = head.head.get_parameter("bias")
+    facts = {column: head.history[-1] for column, head in zip(models, heads) if head.history}
+    layers = [*first.trained()[:-1], LayerRow("head", joint.weight.numel() + joint.bias.numel(), 1.0, None)]
+    return NetworkFitted(
+        method, task, first.source, joint, used, changed=False, precision=first.precision, extractor=first.extractor,
+        history=[{"targets": facts}], layers=layers,
+    )  # fmt: skip
