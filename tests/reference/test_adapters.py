@@ -65,7 +65,7 @@ def test_fresh_adapters_change_nothing(source, variant):
 def test_a_linear_map_becomes_w_plus_scaled_b_a(tmp_path, variant, scale):
     """Hu et al. 2021, equation 3: h = W x + (alpha / r) B A x; rsLoRA divides by the root of r = 4."""
     source = tiny_bert(tmp_path)
-    adapted = Lora(rank=4, alpha=6.0, variant=variant).adapted(source)
+    adapted = Lora(rank=4, lora_alpha=6.0, variant=variant).adapted(source)
     tensors = shaken(adapted)
     name = "encoder.layer.1.attention.self.query"
     plain, layer = source.network.get_submodule(name), adapted.network.get_submodule(name)
@@ -81,7 +81,7 @@ def test_a_linear_map_becomes_w_plus_scaled_b_a(tmp_path, variant, scale):
 
 def test_a_convolution_becomes_its_sum_with_a_thin_one_and_a_1_x_1(tmp_path):
     source = tiny_torchvision(tmp_path)
-    adapted = Lora(rank=4, alpha=6.0).adapted(source)
+    adapted = Lora(rank=4, lora_alpha=6.0).adapted(source)
     tensors = shaken(adapted)
     plain, layer = source.network.get_submodule("conv1.0"), adapted.network.get_submodule("conv1.0")
     down, up = tensors["conv1.0.lora_A.weight"], tensors["conv1.0.lora_B.weight"]  # [r,I,3,3], [O,r,1,1]
@@ -95,7 +95,7 @@ def test_a_convolution_becomes_its_sum_with_a_thin_one_and_a_1_x_1(tmp_path):
 @pytest.mark.parametrize("variant", ["plain", "rslora", "dora"])
 @pytest.mark.parametrize("source", SOURCES, indirect=True)
 def test_the_merged_network_says_the_same(source, variant):
-    adapted = Lora(rank=4, alpha=6.0, variant=variant).adapted(source)
+    adapted = Lora(rank=4, lora_alpha=6.0, variant=variant).adapted(source)
     tensors = shaken(adapted)
     config = settings(use_rslora=variant == "rslora", use_dora=variant == "dora")
     merged = Adapter(config, tensors).onto(source)
@@ -111,7 +111,7 @@ def test_the_merged_network_says_the_same(source, variant):
 def test_peft_reads_the_saved_adapter(source, tmp_path):
     import peft
 
-    adapted = Lora(rank=4, alpha=6.0).adapted(source)
+    adapted = Lora(rank=4, lora_alpha=6.0).adapted(source)
     Adapter(settings(), shaken(adapted)).save(tmp_path / "adapter")
     theirs = source.clone()
     theirs.network = peft.PeftModel.from_pretrained(theirs.network, str(tmp_path / "adapter")).base_model.model.eval()

@@ -51,7 +51,7 @@ class Lora(GradientMethod):
     learning_rate: float = hyper(1e-3, "highest learning rate of the adapters", low=1e-8, high=1.0)
     head_rate: float = hyper(0.5, "factor on the rate of the head", low=0.0, high=1000.0)
     rank: int = hyper(4, "rank of each adapter", low=1, high=1024)
-    alpha: float = hyper(16.0, "the adapters' share is alpha / rank", low=1e-3, high=1e4)
+    lora_alpha: float = hyper(16.0, "alpha: the product of an adapter counts alpha / rank", low=1e-3, high=1e4)
     dropout: float = hyper(0.0, "dropout before the adapters", low=0.0, high=0.9)
     last: int = hyper(0, "how many of the last layers get adapters; 0 = all", low=0, high=10_000)
     variant: str = hyper(
@@ -115,7 +115,7 @@ class Lora(GradientMethod):
     def _config(self) -> Json:
         """The fields of peft's ``LoraConfig``, but for the names of what is adapted."""
         variants = {"use_rslora": self.variant == "rslora", "use_dora": self.variant == "dora"}
-        return {"r": self.rank, "lora_alpha": self.alpha, "lora_dropout": self.dropout, **variants}
+        return {"r": self.rank, "lora_alpha": self.lora_alpha, "lora_dropout": self.dropout, **variants}
 
     def _targets(self, source: Source) -> list[str]:
         layers = len(source.layers())
