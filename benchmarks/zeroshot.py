@@ -234,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--develop", action="store_true")
     parser.add_argument("--eszsl", action="store_true")
-    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--rows", type=int, default=2000, help="reviews; half as many images")
+    parser.add_argument("--only", default="", help="sets whose name begins so")
     given = parser.parse_args(arguments)
     if given.eszsl:
         held_out_garments(given.rows)
@@ -248,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sets = [documentation(), other_reviews("Class Name", 2500), other_reviews("Recommended IND", 2500, advice)]
     else:
         sets = [*departments(given.rows), *photographs(given.rows // 2), *digits(given.rows // 2)]
-    for each in sets:
+    for each in (each for each in sets if each.name.startswith(given.only)):
         measure(each, probe=not given.develop)
 
 

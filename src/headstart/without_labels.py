@@ -158,6 +158,7 @@ def labelling(rows: Dataset, task: Task, prediction: Prediction, details: Json) 
         "confidence": float(sure.mean()),
         "unsure": float((sure < 0.5).mean()),
         "agreement": details.get("agreement"),
+        "own": details.get("own classes"),
         "to_label": TO_LABEL,
         "column": COLUMN,
     }

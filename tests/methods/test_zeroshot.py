@@ -193,6 +193,19 @@ def test_composed_classes_are_equation_2_of_the_paper(home):
     np.testing.assert_array_equal(saved(fitted, home / "saved").outputs(rows), fitted.outputs(rows))
 
 
+@pytest.mark.parametrize("sharpness, told", [(1e-3, True), (1e9, False)])
+def test_a_network_that_does_not_know_the_images_is_noted(home, sharpness, told):
+    source = tiny_torchvision(home)
+    tiny_bert(home)
+    with torch.no_grad():
+        source.classifier.weight.mul_(sharpness)
+    given = problem(source, images(6))
+    fitted = ZeroShot(encoder=f"hf:{home / 'bert'}").fit(given)
+    assert (
+        (fitted.history[-1]["own classes"] < 0.15) == told == any("at home elsewhere" in note for note in given.notes)
+    )
+
+
 def test_images_without_names_are_refused(home):
     source = tiny_torchvision(home)
     source.classes = ()

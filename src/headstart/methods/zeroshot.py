@@ -46,6 +46,9 @@ TEMPLATES: dict[Way, str] = {
 SEEN = {"similarity": 20_000, "image-text": 20_000, "classes": 20_000, "entailment": 2_000}
 """Unlabelled rows that are looked at, at most."""
 
+STRANGE = 0.15
+"""Mean probability of an image network's likeliest own class that calls for a note (photographs 0.34, digits 0.08)."""
+
 FEW = 10
 """Rows a label under which the rows' layout is not trusted and the similarity alone decides."""
 
@@ -106,6 +109,13 @@ class ZeroShot(Method):
         step, classes = len(sentences), len(labels)
         each = [rows @ prompts.mean_by_class(vectors[k::step], owner[k::step], classes).T for k in range(step)]
         history = _facts(way, problem.task, found.shares, guesses, each)
+        if way == "classes":
+            history[-1]["own classes"] = own = _own(body[0], features)
+            if own < STRANGE:
+                problem.notes.append(
+                    f"zeroshot: the image network is at home elsewhere: the likeliest of its own classes has "
+                    f"{100 * own:.0f} % on average. Composed labels are then little better than chance."
+                )
         return Staged(
             self, problem.task, problem.source, head, history, extractor=problem.extractor,
             precision=problem.extractor.precision, description=DESCRIBED[way],
@@ -188,6 +198,13 @@ def _facts(way: Way, task: Task, shares: Array, guesses: Array, each: Sequence[A
     if len(each) > 1:
         facts["agreement"] = round(float(np.mean([(one.argmax(axis=1) == guesses).mean() for one in each])), 4)
     return [facts]
+
+
+def _own(classifier: nn.Module, features: Array) -> float:
+    """The mean probability of the likeliest class of the image network itself."""
+    with torch.inference_mode():
+        logits = classifier(torch.from_numpy(features).float())
+        return round(float(logits.softmax(dim=1).amax(dim=1).mean()), 4)
 
 
 def _some(rows: Dataset, most: int, seed: int) -> Dataset:

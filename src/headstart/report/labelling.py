@@ -32,6 +32,8 @@ def sure(found: Json) -> str:
     text += f"{100 * found['unsure']:.0f} % of the rows under 0.5"
     if found.get("agreement") is not None:
         text += f"; wordings of the labels agree on {100 * found['agreement']:.0f} %"
+    if found.get("own") is not None:
+        text += f"; the image network is sure of its own classes at {found['own']:.2f}"
     return text
 
 
