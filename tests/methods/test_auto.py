@@ -52,7 +52,7 @@ def test_what_is_planned_follows_rows_effort_and_further_rows(bert):
 def test_it_stops_where_a_step_does_not_improve(bert):
     rows = texts(60)
     given = problem(bert, rows.select(range(40)), rows.select(range(40, 60)))
-    fitted = Auto(steps="probe,finetune,scratch").fit(given)
+    fitted = Auto(among="probe,finetune,scratch").fit(given)
     assert [each.name for each in fitted.tried] == ["probe", "finetune"], "the probe is perfect: nothing can improve it"
     assert fitted.method.name == "probe"
     assert "finetune did not improve it" in given.notes[-1] and given.notes[-1].startswith("Tried, accuracy")
@@ -61,14 +61,14 @@ def test_it_stops_where_a_step_does_not_improve(bert):
 def test_a_usable_model_is_there_where_the_time_is_spent(bert):
     rows = texts(60)
     given = problem(bert, rows, deadline=time.monotonic() + 0.1)
-    fitted = Auto(steps="probe,finetune").fit(given)
+    fitted = Auto(among="probe,finetune").fit(given)
     assert [each.name for each in fitted.tried] == ["probe"] and "finetune would take about" in given.notes[-1]
 
 
 def test_few_labels_are_judged_out_of_fold(bert):
     rows = many(60)
     given = problem(bert, rows)
-    fitted = Auto(steps="probe").fit(given)
+    fitted = Auto(among="probe").fit(given)
     outputs = out_of_fold(Probe(), given, 5)
     assert fitted.tried[0].validation == given.task.score(outputs, given.task.encode(rows.targets()))
     assert len(rows) < FEW
@@ -96,14 +96,14 @@ def test_a_validation_part_is_cut_once_and_stays(bert):
 
 def test_a_search_is_narrowed_before_it_is_repeated(bert):
     rows = texts(60)
-    fitted = Auto(steps="probe,finetune").fit(problem(bert, rows.select(range(40)), rows.select(range(40, 60))))
-    assert Auto().settled(fitted).steps == "probe"
+    fitted = Auto(among="probe,finetune").fit(problem(bert, rows.select(range(40)), rows.select(range(40, 60))))
+    assert Auto().settled(fitted).among == "probe"
 
 
 def test_nothing_that_fits_is_refused_by_name():
     rows = dataset_with([[0.1, 0.2], [0.3, 0.1]] * 10, ["a", "b"] * 10, "category", "array")
     with pytest.raises(MethodError, match=r"HS-METHOD-003.*auto: none of finetune"):
-        Auto(steps="finetune").fit(problem(Identity(), rows))
+        Auto(among="finetune").fit(problem(Identity(), rows))
 
 
 def test_the_cost_of_a_row_is_measured_and_changes_nothing(bert):

@@ -52,7 +52,7 @@ class Auto(Method):
     effort: Literal["quick", "balanced", "thorough"] = hyper(
         "balanced", "how much to try: quick trains no network", choices=("quick", "balanced", "thorough")
     )
-    steps: str = hyper("", "methods to try in this order, with commas; empty = by effort, rows and source")
+    among: str = hyper("", "methods to try in this order, with commas; empty = by effort, rows and source")
     folds: int = hyper(5, "folds where candidates are compared by cross-validation", low=2, high=50)
 
     def fit(self, problem: Problem) -> Fitted:
@@ -84,7 +84,7 @@ class Auto(Method):
         """The frozen steps, and the trained one only where it was the best: the others lost on all rows."""
         kept = [each.name for each in fitted.tried]
         lost = {name for name in kept if catalog.find("methods", name).gradients} - {fitted.method.name}
-        return replace(self, steps=",".join(name for name in kept if name not in lost))
+        return replace(self, among=",".join(name for name in kept if name not in lost))
 
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
         """What the probe reads: all frozen steps read the same or less."""
@@ -95,12 +95,12 @@ class Auto(Method):
 
     def candidates(self, problem: Problem) -> tuple[list[Method], list[Method]]:
         """The methods on frozen features, and those that train the network, each in the order of trying."""
-        if self.steps:
-            names = [name.strip() for name in self.steps.split(",")]
+        if self.among:
+            names = [name.strip() for name in self.among.split(",")]
         else:
             names = planned(problem, self.effort)
         known = catalog.names("methods")
-        methods = [catalog.find("methods", name)() for name in names if self.steps or name in known]
+        methods = [catalog.find("methods", name)() for name in names if self.among or name in known]
         if self.effort == "thorough":
             methods = [_longer(method) for method in methods]
         admitted = [method for method in methods if _admits(method, problem)]
