@@ -41,6 +41,20 @@ MISTAKES, SHOWN, POINTS = 24, 400, 2000
 FEWER = 6  # mistakes shown of each of several targets
 
 
+class Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.begun = self._last = time.monotonic()
+
+    def lap(self, stage: str, less: float = 0.0) -> None:
+        """Book the time since the last lap, less what is booked elsewhere."""
+        now = time.monotonic()
+        self.seconds[stage] = max(0.0, now - self._last - less)
+        self._last = now
+
+
 def record(
     dataset: Dataset,
     task: Task,

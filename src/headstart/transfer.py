@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from headstart.nn.prompts import canonical
 from headstart.plan import Effort
 from headstart.ranking import auto
 from headstart.ranking.measure import open_for
-from headstart.record import record
+from headstart.record import Clock, record
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
@@ -287,20 +286,6 @@ def without_twins(parts: Split, extractor: Extractor | None, task: Task) -> Spli
 
 
 # --- telling ---------------------------------------------------------------------------------------------------
-
-
-class Clock:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.begun = self._last = time.monotonic()
-
-    def lap(self, stage: str, less: float = 0.0) -> None:
-        """Book the time since the last lap, less what is booked elsewhere."""
-        now = time.monotonic()
-        self.seconds[stage] = max(0.0, now - self._last - less)
-        self._last = now
 
 
 def command(

@@ -28,12 +28,12 @@ from headstart.datasets.read import read
 from headstart.errors import MethodError, UsageError
 from headstart.methods.base import Method, Problem, make
 from headstart.nn import prompts
-from headstart.record import shown, versions
+from headstart.record import Clock, shown, versions
 from headstart.runtime import Extractor, device
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
 from headstart.tasks.base import Task
-from headstart.transfer import Clock, choose_source, claim, finished, further, workspace
+from headstart.transfer import choose_source, claim, finished, further, workspace
 from headstart.types import Candidate, Json, Prediction, Record
 
 COLUMN = "label"
