@@ -247,4 +247,4 @@ def test_words_are_learned_by_masks_alone(bert):
 
 
 def test_passes_by_the_number_of_rows():
-    assert [passes(rows) for rows in (10, 5_000, 15_000, 1_000_000)] == [10, 3, 1, 1]
+    assert [passes(rows) for rows in (10, 7_000, 15_000, 1_000_000)] == [3, 2, 1, 1]
