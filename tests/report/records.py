@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from headstart.types import Candidate, Curve, HeadStart, Interval, LayerRow, Mistake, Record, Verdict
+from headstart.types import (
+    Candidate,
+    Comparison,
+    Curve,
+    HeadStart,
+    Interval,
+    LayerRow,
+    Mistake,
+    Record,
+    TargetResult,
+    Verdict,
+)
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}{% raw %}$x_1$ | `a` </style><img src=x onerror=alert(2)>"
 
@@ -362,6 +373,70 @@ def without_mistakes() -> Record:
     return base(mistakes=[], rejects=[], confusion={"labels": _DEPARTMENTS, "counts": counts})
 
 
+def several() -> Record:
+    """Three targets: one ships the shared network, one its own, one a control; hostile names among them."""
+    text, stars, kind = "Department Name", "stars", HOSTILE
+    lines = [
+        Candidate("finetune", "transfer", "all layers; a model for each target", 0.81, 0.80, 250.0, {}),
+        Candidate("multitask", "transfer", "one network", 0.83, 0.82, 94.0, {}),
+        Candidate("baseline", "control", "TF-IDF + linear", 0.74, 0.73, 9.0, {}),
+    ]
+    mixed = Candidate("mixed", "transfer", "a model for each", 0.84, 0.83, 0.0, {})
+    labels = ["a", "b"]
+
+    def result(name: str, task: str, metric: str, shipped: str, by: str, label: str, **more: object) -> TargetResult:
+        gap = {"positive": Interval(0.04, 0.02, 0.06), "negative": Interval(-0.04, -0.06, -0.02)}[label]
+        fields = {"confusion": None, "residuals": None, "mistakes": [], "metrics": {metric: 0.8}} | more
+        classes = labels if task == "classification" else []
+        facts = {"name": task, "target": name, "metric": metric, "classes": classes, "description": task}
+        verdict = Verdict(label, gap, "baseline", "paired bootstrap", 4000)
+        because = "best on validation" if by == "validation" else "harmed; the test rows took part in this choice"
+        return TargetResult(name, facts, lines, "multitask", shipped, because, by, verdict=verdict, **fields)
+
+    against = {text: Interval(0.02, 0.01, 0.03), stars: Interval(-0.05, -0.08, -0.01), kind: Interval(0.0, -0.02, 0.02)}
+    tones = {text: "positive", stars: "negative", kind: "neutral"}
+    return base(
+        name="several",
+        task={
+            "name": "several", "target": f"{text}, {stars}, {kind}", "metric": "mean_score", "classes": [],
+            "description": f"3 targets: {text}, {stars}, {kind}",
+        },
+        candidates=[*lines, mixed],
+        chosen_transfer="multitask",
+        shipped="mixed",
+        shipped_because="each target ships what was best for it",
+        shipped_by="test",
+        metrics={"mean_score": 0.83, f"{text}: accuracy": 0.8},
+        confusion=None,
+        mistakes=[],
+        head_start=None,
+        comparisons=[
+            Comparison("multitask", "finetune", Verdict(tones[on], gap, "finetune", "paired bootstrap", 4000), on)
+            for on, gap in against.items()
+        ],
+        targets=[
+            result(
+                text, "classification", "accuracy", "multitask", "validation", "positive",
+                confusion={"labels": labels, "counts": [[40, 9], [7, 51]]},
+                mistakes=[Mistake(3, "a", "b", 0.97, "It fits like a glove.")],
+            ),
+            result(
+                stars, "regression", "r2", "finetune", "test", "positive",
+                residuals={"truth": [1.0, 2.0, 3.0, 4.0], "prediction": [1.2, 2.2, 2.6, 4.4]},
+            ),
+            result(kind, "classification", "accuracy", "baseline", "validation", "negative"),
+        ],
+        affinity={
+            "targets": [text, stars, kind],
+            "share": [[1.0, 0.4, None], [0.3, 1.0, None], [-0.2, -0.5, 1.0]],
+            "error": [[0.0, 0.1, None], [0.2, 0.0, None], [0.05, 0.4, 0.0]],
+            "lookahead": [[0.01, 0.004, 0.0], [0.003, 0.01, 0.0], [-0.002, -0.005, 0.01]],
+            "measured": 16,
+            "together": [[text, stars], [kind]],
+        },
+    )  # fmt: skip
+
+
 ALL = {
     "positive": positive,
     "negative": negative,
@@ -373,4 +448,5 @@ ALL = {
     "thirty classes": thirty_classes,
     "hundred classes": many_classes,
     "no mistakes": without_mistakes,
+    "several": several,
 }

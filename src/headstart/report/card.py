@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.disk import replace_text
-from headstart.report import html, summary, wording
+from headstart.report import html, summary, targets, wording
 from headstart.types import Json, Record
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def card(record: Record) -> str:
         transferred=transferred(record),
         best=summary.best_control(record),
         fence=_fence(record.command),
+        targets=[(view, targets.verdicts(view)) for view in targets.views(record)],
+        advice=targets.together(record.affinity),
         folder=wording.one_line(record.folder or "RUN"),
         quoted=shlex.quote(wording.one_line(record.folder or "RUN")),
         trained=sum(row.parameters * row.share for row in record.trained),
@@ -81,6 +83,8 @@ def pipeline_tag(record: Record) -> str | None:
     task, modality = str(record.task.get("name", "")), wording.modality(record)
     if "token" in task:
         return "token-classification"
+    if task == "several":
+        return None
     prefix = {"text": "text", "image": "image", "table": "tabular"}[modality]
     if task == "regression":
         return "tabular-regression" if modality == "table" else None
@@ -136,7 +140,7 @@ def _results(record: Record) -> list[Json]:
     shipped = wording.candidate(record, record.shipped)
     if shipped is None or shipped.test is None:
         return []
-    values = {_headline(record): shipped.test} | record.metrics
+    values = {_headline(record): shipped.test} | ({} if record.targets else record.metrics)
     return [
         {"type": _metric(name), "name": wording.metric_name(_plain(name)), "value": round(value, 4)}
         for name, value in values.items()
