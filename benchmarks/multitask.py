@@ -1,7 +1,7 @@
 """Reviews to department, rating and recommended: each target's verdict, shared network against single networks.
 
-    python benchmarks/multitask.py --rows 6000
-    python benchmarks/multitask.py --rows 6000 --weighting equal uncertainty gradnorm pcgrad
+    python benchmarks/multitask.py --rows 6000 --test 4000
+    python benchmarks/multitask.py --rows 6000 --test 4000 --weighting equal uncertainty gradnorm pcgrad
 
 One fit a weighting through `headstart.fit`, as the command line runs it: the department is one of 6 classes, the rating
 a number, recommended a yes or no. The single networks are trained in the same run, with the same settings and an equal
@@ -22,15 +22,17 @@ import numpy as np
 TEXT, TARGETS = "Review Text", ("Department Name", "Rating", "Recommended IND")
 
 
-def rows(count: int, seed: int) -> dict[str, list[Any]]:
-    """Reviews with all three targets, each text once, drawn by the seed; without departments of under 10 of them."""
+def rows(count: int, test: int, seed: int) -> dict[str, list[Any]]:
+    """Reviews with all three targets, each text once, drawn by the seed, and as many more to test on; without
+    departments of under 10 of them.
+    """
     import pandas as pd
 
     from headstart.datasets import shelf
 
     table = pd.read_csv(shelf.fetch("clothing_reviews"))[[TEXT, *TARGETS]].dropna().drop_duplicates(TEXT)
-    chosen = np.random.default_rng(seed).permutation(len(table))[:count]
-    table = table.iloc[chosen]
+    chosen = np.random.default_rng(seed).permutation(len(table))[: count + test]
+    table = table.iloc[chosen].assign(split=["train"] * count + ["test"] * (len(chosen) - count))
     common = table[TARGETS[0]].map(table[TARGETS[0]].value_counts()) >= 10
     return table[common].to_dict("list")  # type: ignore[no-any-return]
 
@@ -79,14 +81,15 @@ def _told(verdict: Any) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=6000)
+    parser.add_argument("--rows", type=int, default=6000, help="labelled, to train and to choose by")
+    parser.add_argument("--test", type=int, default=4000, help="further rows to test on")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--source", default="minilm")
     parser.add_argument("--budget", default="3h", help="more than it takes, so that no clock decides")
     parser.add_argument("--weighting", nargs="+", default=["equal"])
     given = parser.parse_args()
-    data = rows(given.rows, given.seed)
+    data = rows(given.rows, given.test, given.seed)
     kept = [one(data, weighting, given) for weighting in given.weighting]
     if not all(kept):
         raise SystemExit(1)
