@@ -99,8 +99,7 @@ class Auto(Method):
             names = [name.strip() for name in self.among.split(",")]
         else:
             names = planned(problem, self.effort)
-        known = catalog.names("methods")
-        methods = [catalog.find("methods", name)() for name in names if self.among or name in known]
+        methods = [catalog.find("methods", name)() for name in names]
         if self.effort == "thorough":
             methods = [_longer(method) for method in methods]
         admitted = [method for method in methods if _admits(method, problem)]
