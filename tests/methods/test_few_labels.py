@@ -10,7 +10,7 @@ import pytest
 from headstart.errors import MethodError
 from headstart.methods.base import Problem
 from headstart.methods.contrastive import Contrastive, Draw, passes
-from headstart.methods.prototypes import Prototypes, cross_validate, discriminants
+from headstart.methods.prototypes import Prototypes, cross_validate, discriminants, even_folds
 from headstart.methods.selftrain import RULES, Pool, Rule, Selftrain, select
 from headstart.nn.linear import assign_folds, fit_linear
 from headstart.runtime import Extractor
@@ -131,6 +131,15 @@ def test_a_class_without_rows_and_rows_without_neighbours_have_finite_heads():
     for weight, bias, share in discriminants(X, np.array([0, 2]), 3, [1.0, 0.2, 0.0]):
         assert np.isfinite(weight).all() and np.isfinite(bias).all() and np.isfinite(share).all()
         assert (X @ weight.T + bias + share).argmax(axis=1).tolist() == [0, 2]
+
+
+def test_every_fold_leaves_out_one_row_of_each_class_where_there_are_few():
+    y = np.array([0, 0, 1, 1, 2, 2, 2])
+    assert (
+        even_folds(y, 5) == 2 and even_folds(np.repeat([0, 3], 9), 5) == 5 and even_folds(np.array([0, 0, 1]), 5) == 2
+    )
+    fold = assign_folds(y[:6], None, even_folds(y, 5), np.random.default_rng(0))
+    assert [sorted(y[:6][fold == part].tolist()) for part in (0, 1)] == [[0, 1, 2], [0, 1, 2]]
 
 
 def test_prototypes_records_what_it_chose(tmp_path, monkeypatch):

@@ -138,7 +138,7 @@ def cross_validate(
     The score is smoothed over neighbouring shrinkages; within a quarter of its standard error of the best the smallest
     loss decides, as it does for the strength of the probe (`nn.linear.choose`).
     """
-    rng = np.random.default_rng(seed)
+    rng, folds = np.random.default_rng(seed), even_folds(y, folds)
     drawn = [assign_folds(y, groups, folds, rng) for _ in range(REPEATS if len(X) < SMALL else 1)]
     found = np.zeros((len(drawn), len(shrinkages), len(X), task.width))
     shares = np.zeros((len(drawn), len(X), task.width))
@@ -165,6 +165,16 @@ def cross_validate(
     error = np.sqrt(max(path[best][1] * (1 - path[best][1]), 0.0) / len(X))
     at = [step[0] for step in path].index(choose(path, float(error) / 4))
     return Choice(path[at][0], temperatures[at], path[at][1], scaled[at].mean(axis=0))
+
+
+def even_folds(y: Array, folds: int) -> int:
+    """At most ``folds``, and no more than the smallest class of y [N] has rows (2 at least).
+
+    With more, the class of a left-out row is the rarest among the rows fitted, and a head with a free intercept, which
+    goes by that, looks worse than it is: a probe of 2 digits a class that is right for 0.49 of new rows scored 0.29.
+    """
+    counts = np.bincount(y)
+    return max(2, min(folds, int(counts[counts > 0].min())))
 
 
 def calibrate(task: Task, distances: Array, shares: Array, y: Array) -> tuple[float, float]:

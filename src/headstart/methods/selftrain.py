@@ -25,7 +25,7 @@ from headstart.errors import MethodError
 from headstart.methods.base import Method, Need, Problem, hyper
 from headstart.methods.network import NetworkFitted, layer_rows
 from headstart.methods.probe import Probe
-from headstart.methods.prototypes import calibrate
+from headstart.methods.prototypes import calibrate, even_folds
 from headstart.nn.linear import LinearFit, assign_folds, fit_linear
 from headstart.nn.solvers import Rotated, rotate
 from headstart.tasks.base import Array, Task
@@ -49,6 +49,7 @@ RULES = (
     Rule(0.3, 0.0, 1.0),
     Rule(1.0, 1.0, 1.0),
     Rule(0.3, 1.0, 1.0),
+    Rule(1.0, 0.0, 10.0),
 )
 """In order of preference: few labels cannot tell rules apart that score within half a standard error of each other."""
 
@@ -82,9 +83,10 @@ class Selftrain(Method):
         chosen = np.sort(rng.permutation(len(problem.unlabelled))[: self.most])
         X, U = extractor.matrix(train), extractor.matrix(problem.unlabelled.select(chosen.tolist()))
         y, groups, weights = task.encode(train.targets()), train.groups(), train.weights()
-        base = fit_linear(task, X, y, groups=groups, seed=problem.seed, folds=self.folds, weights=weights)
+        folds = even_folds(y, self.folds)
+        base = fit_linear(task, X, y, groups=groups, seed=problem.seed, folds=folds, weights=weights)
         pool = Pool(task, X, U, y, weights, self.neighbours, self.spread)
-        fold = assign_folds(y, groups, self.folds, np.random.default_rng(problem.seed))  # the folds of the base
+        fold = assign_folds(y, groups, folds, np.random.default_rng(problem.seed))  # the folds of the base
         rules = [rule for rule in RULES if self.share < 0] or [
             rule._replace(share=self.share) for rule in RULES if rule.share == 1 and self.share > 0
         ]
