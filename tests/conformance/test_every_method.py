@@ -16,7 +16,17 @@ from headstart.errors import MethodError
 from headstart.testing import check_method
 from tests.conformance.examples import images, texts, tiny_bert, tiny_torchvision
 
-QUICK = {"epochs": 2, "batch_size": 8, "trial": 2, "folds": 2, "members": 2, "steps": 6, "teacher": "probe"}
+QUICK = {
+    "epochs": 2,
+    "batch_size": 8,
+    "trial": 2,
+    "folds": 2,
+    "members": 2,
+    "steps": 6,
+    "teacher": "probe",
+    "hidden": 0.5,
+    "relations": 0.5,
+}
 
 
 def quick(method_class, **more):

@@ -2,8 +2,8 @@
 
 An LSTM for text, a small convolutional network for images, a layer on classical features for tables, or a linear model:
 what a distilled student is compared with (`headstart.methods.distill`), and a control of its own, without any source.
-It trains for a number of steps, however many rows there are, and keeps the weights that were best on the validation
-rows, at which it looks twenty times.
+It trains for a number of steps, however many rows there are. Where there are `LEAST` validation rows or more, it looks
+at them twenty times and keeps the weights that were best; fewer would choose by chance, and the last weights are kept.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ KINDS: dict[Modality, tuple[str, ...]] = {
 
 WORDS = {"lstm": "LSTM", "cnn": "small convolutional network", "mlp": "small network", "linear": "linear model"}
 
+LEAST = 200  # validation rows from which they choose among the weights of a training
 LOOKS = 20  # rounds of a training, after each of which the validation rows are looked at
 AT_ONCE = 256  # rows of a batch that is predicted
 
@@ -100,7 +101,7 @@ class SmallMethod(Method):
         return Pupil(reader, network)
 
     def train(self, problem: Problem, pupil: Pupil, lesson: Lesson) -> StudentFitted:
-        """Train by the engine and keep the best weights on ``problem.valid`` (the last ones where there is none)."""
+        """Train by the engine; of the weights those best on ``problem.valid``, or the last (see the module)."""
         rounds = min(LOOKS, self.steps)
         each = math.ceil(self.steps / rounds)
         draw = Draw(lesson.encoded.costs, self.batch_size, problem.seed)
@@ -112,7 +113,7 @@ class SmallMethod(Method):
             costs=np.ones(each),  # what the engine orders are not rows but numbers of batches
             loss=lesson.loss,
             prepare=lambda numbers, training: lesson.batch(draw(trainer.epoch * each + int(numbers[0])), training),
-            validate=None if problem.valid is None else _scorer(pupil, problem.task, problem.valid),
+            validate=_scorer(pupil, problem.task, problem.valid),
             seed=problem.seed,
             key=key({"fit": identity(self, problem), **lesson.facts}),
             folder=problem.folder,
@@ -208,8 +209,10 @@ class Draw:
         return self._pass(cycle)[place]
 
 
-def _scorer(pupil: Pupil, task: Task, valid: Dataset) -> Callable[[nn.Module, bool], float]:
-    """The headline metric of the student on the validation rows."""
+def _scorer(pupil: Pupil, task: Task, valid: Dataset | None) -> Callable[[nn.Module, bool], float] | None:
+    """The headline metric of the student on the validation rows; None where there are too few to choose by."""
+    if valid is None or len(valid) < LEAST:
+        return None
     targets, rows = task.encode(valid.targets()), valid.without("target")
     return lambda network, bf16: task.score(pupil.outputs(rows), targets)
 
