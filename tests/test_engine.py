@@ -85,6 +85,25 @@ def state(network: nn.Module) -> torch.Tensor:
     return torch.cat([value.flatten() for value in network.state_dict().values()])
 
 
+def test_a_backward_of_ones_own_replaces_the_plain_one():
+    """It sees the losses of every piece, and which piece ends a step; the same gradients end in the same weights."""
+    plain, own, seen = Line(), Line(), []
+
+    def backward(network, batch, target, losses, last):
+        seen.append((len(batch), last))
+        (losses["half"] + losses["rest"]).backward()
+
+    def loss(network, batch, target):
+        whole = (network(batch) - target).square().mean()
+        return {"loss": whole, "half": 0.5 * whole, "rest": 0.5 * whole}
+
+    schedule = Schedule(epochs=2, batch_size=12, accumulate=3)
+    trainer(schedule, plain).run()
+    history = trainer(schedule, own, loss=loss, backward=backward).run()
+    assert seen == [(4, False), (4, False), (4, True)] * 4
+    assert torch.allclose(state(plain), state(own), atol=1e-6) and history[-1]["loss"] > 0
+
+
 @pytest.mark.parametrize("accumulate", [2, 5, 24, 100])
 def test_accumulated_steps_equal_whole_steps(accumulate):
     """Also where the pieces are unequal: 24 rows in steps of 10 leave one of 4, cut in 5 pieces at most in 4."""
