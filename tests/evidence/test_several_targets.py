@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import headstart
+from headstart import plan
+from headstart.errors import MethodError
 from headstart.evidence.evaluation import Entry
 from headstart.evidence.separately import Separately
 from headstart.evidence.several import MIXED, Contest, Rival
@@ -261,3 +263,20 @@ def test_the_report_has_a_section_for_each_target(run):
     page.check_inert()
     assert all(f"Target: {name}" in page.text for name in ("label", "stars", "article"))
     assert "What the targets do for each other" in page.text
+
+
+def test_the_plan_learns_several_targets_together_where_rows_suffice(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    source = tiny_bert(tmp_path)
+    many = dataset_with(
+        ["w"] * plan.MANY, [("ab"[i % 2], float(i % 9)) for i in range(plan.MANY)], ("category", "number")
+    )
+    few = many.select(range(50))
+
+    def names(rows, effort):
+        return [each.name for each in plan.transfers(rows, infer_task(rows), source, "auto", effort, {})]
+
+    assert names(many, "balanced") == ["probe", "multitask"] and names(many, "quick") == ["probe"]
+    assert names(few, "balanced") == ["probe"] and names(few, "thorough") == ["probe", "multitask"]
+    with pytest.raises(MethodError, match=r"HS-METHOD-003: prototypes cannot do regression"):
+        plan.transfers(few, infer_task(few), source, "prototypes", "balanced", {})

@@ -189,6 +189,8 @@ def evaluate(problem: Problem, parts: Split, methods: Sequence[Method]) -> Evalu
     """Run the contest. methods: as for one target; those that do not share are fitted for each target by itself."""
     assert isinstance(problem.task, Several)
     singles = [other for method in methods if (other := method.ablation()) is not None]
+    if not any(method.shares and method.role == "transfer" for method in methods):
+        problem.notes.append("Each target has a model of its own; --method multitask learns them together as well.")
     known = {method.name for method in methods}
     ordered = [*(single for single in singles if single.name not in known), *methods]  # single networks first
     lifted = [separately(method, problem.task) for method in ordered]
