@@ -138,7 +138,7 @@ def cross_validate(
     The score is smoothed over neighbouring shrinkages; within a quarter of its standard error of the best the smallest
     loss decides, as it does for the strength of the probe (`nn.linear.choose`).
     """
-    rng, folds = np.random.default_rng(seed), even_folds(y, folds)
+    rng = np.random.default_rng(seed)
     drawn = [assign_folds(y, groups, folds, rng) for _ in range(REPEATS if len(X) < SMALL else 1)]
     found = np.zeros((len(drawn), len(shrinkages), len(X), task.width))
     shares = np.zeros((len(drawn), len(X), task.width))
