@@ -1,15 +1,21 @@
 """A small student taught by a large model: how much of the teacher's gain it keeps, and how much faster it predicts.
 
-    python benchmarks/distill.py text [--labels 500] [--unlabelled 11000] [--test 2000] [--seed 0]
-    python benchmarks/distill.py image [--labels 100] [--unlabelled 2800] [--test 1500]
+    python benchmarks/distill.py text [--labels 120] [--unlabelled 11380] [--test 2000] [--seed 0]
+    python benchmarks/distill.py image [--labels 100] [--unlabelled 2400] [--test 1000]
     python benchmarks/distill.py text --develop      # on other rows, to choose settings
 
-text: clothing reviews to five departments (the sixth, with one row in 200, is left out), teacher a probe on minilm.
-image: MNIST digits, teacher a probe on mobilenet_v2, student a small convolutional network. A sixth of the labels is
-the validation part; the student alone has the same network, steps and labels. Gain kept = (distilled - alone) / (teacher - alone) on the test rows, with
-the interval of a bootstrap over them. Rows per second are of the whole prediction from raw inputs, features not
-cached, teacher and student one after the other on the same rows.
+text: clothing reviews to five departments (the sixth, with one row in 200, is left out), teacher a probe on minilm,
+student a linear model of n-grams. image: MNIST digits, teacher a probe on mobilenet_v2, student a small convolutional
+network. A sixth of the labels is the validation part; the student alone has the same network, steps and labels. Gain
+kept = (distilled - alone) / (teacher - alone) on the test rows, with the interval of a bootstrap over them. Rows per
+second are of the whole prediction from raw inputs, features not cached, teacher and student one after the other on the
+same rows.
 Bars: 95 % of the gain, 5 times as fast.
+
+Measured with the defaults and --speed-rows 128, one thread of a busy machine (load 10 to 13 on 2 cores): text: teacher
+0.760, alone 0.532, distilled 0.741, gain kept 92 % [87, 97], 7.3 times as fast (195 rows/s against 27). image: teacher
+0.832, alone 0.925, distilled 0.898, 36 times as fast: the convolutional network with augmentation alone is better than
+this teacher, so there is no gain to keep; teaching it by a weaker model costs 2.7 points.
 """
 
 from __future__ import annotations
@@ -39,11 +45,14 @@ from headstart.tasks.base import Task, infer_task  # noqa: E402
 SETS: dict[str, dict[str, Any]] = {
     "text": {
         "data": "clothing_reviews", "target": "Department Name", "input": "Review Text", "source": "minilm",
-        "without": "Trend", "labels": 500, "unlabelled": 11_000, "test": 2000, "settings": {"teacher": "probe"},
+        "without": "Trend", "labels": 120, "unlabelled": 11_380, "test": 2000,
+        "settings": {"teacher": "probe", "architecture": "linear", "steps": 400, "batch_size": 128,
+                     "learning_rate": 0.01, "weight_decay": 0.3, "temperature": 1.0},
     },
     "image": {
         "data": "mnist_5k", "target": None, "input": None, "source": "mobilenet_v2",
-        "without": None, "labels": 100, "unlabelled": 2800, "test": 1500, "settings": {"teacher": "probe"},
+        "without": None, "labels": 100, "unlabelled": 2400, "test": 1000,
+        "settings": {"teacher": "probe", "steps": 400},
     },
 }  # fmt: skip
 
