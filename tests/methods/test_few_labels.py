@@ -10,7 +10,8 @@ import pytest
 from headstart.errors import MethodError
 from headstart.methods.base import Problem
 from headstart.methods.contrastive import Contrastive, Draw, passes
-from headstart.methods.prototypes import Prototypes, cross_validate, discriminants, even_folds
+from headstart.methods.prototypes import Prototypes, cross_validate, discriminants
+from headstart.methods.selection import even_folds
 from headstart.methods.selftrain import RULES, Pool, Rule, Selftrain, select
 from headstart.nn.linear import assign_folds, fit_linear
 from headstart.runtime import Extractor

@@ -167,16 +167,6 @@ def cross_validate(
     return Choice(path[at][0], temperatures[at], path[at][1], scaled[at].mean(axis=0))
 
 
-def even_folds(y: Array, folds: int) -> int:
-    """At most ``folds``, and no more than the smallest class of y [N] has rows (2 at least).
-
-    With more, the class of a left-out row is the rarest among the rows fitted, and a head with a free intercept, which
-    goes by that, looks worse than it is: a probe of 2 digits a class that is right for 0.49 of new rows scored 0.29.
-    """
-    counts = np.bincount(y)
-    return max(2, min(folds, int(counts[counts > 0].min())))
-
-
 def calibrate(task: Task, distances: Array, shares: Array, y: Array) -> tuple[float, float]:
     """The temperature with which ``temperature * distances + shares`` [N,C] has the smallest loss, and that loss."""
     from scipy.optimize import minimize_scalar

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from headstart.methods.base import Method, Problem
 from headstart.nn.linear import assign_folds, strata_of
 from headstart.types import Outputs
+
+Array: TypeAlias = np.ndarray
 
 FEW = 400
 """Labelled rows under which a validation part would decide nothing, and cross-validation is used in its place."""
@@ -23,7 +25,8 @@ def out_of_fold(method: Method, problem: Problem, folds: int = 5) -> Outputs:
     """
     rows, seconds = problem.train, problem.seconds_left
     targets = problem.task.encode(rows.targets())
-    fold = assign_folds(strata_of(targets), rows.groups(), folds, np.random.default_rng([problem.seed, 1]))
+    strata = strata_of(targets)
+    fold = assign_folds(strata, rows.groups(), even_folds(strata, folds), np.random.default_rng([problem.seed, 1]))
     outputs: list[Any] = [None] * len(rows)
     used = np.unique(fold)
     for number in used:
@@ -37,6 +40,16 @@ def out_of_fold(method: Method, problem: Problem, folds: int = 5) -> Outputs:
         for at, value in zip(left_out, found):
             outputs[at] = value
     return outputs if isinstance(targets, list) else np.stack(outputs)
+
+
+def even_folds(y: Array, folds: int) -> int:
+    """At most ``folds``, and no more than the middle one of the classes of y [N] has rows (2 at least).
+
+    With more, the class of a left-out row is the rarest among the rows fitted, and a head with a free intercept, which
+    goes by that, looks worse than it is: a probe of 2 digits a class that is right for 0.49 of new rows scored 0.29.
+    """
+    counts = np.bincount(y)
+    return max(2, min(folds, int(np.median(counts[counts > 0]))))
 
 
 def validation_part(problem: Problem, share: float = 1 / 6) -> Problem:

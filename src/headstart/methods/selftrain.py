@@ -25,7 +25,8 @@ from headstart.errors import MethodError
 from headstart.methods.base import Method, Need, Problem, hyper
 from headstart.methods.network import NetworkFitted, layer_rows
 from headstart.methods.probe import Probe
-from headstart.methods.prototypes import calibrate, even_folds
+from headstart.methods.prototypes import calibrate
+from headstart.methods.selection import even_folds
 from headstart.nn.linear import LinearFit, assign_folds, fit_linear
 from headstart.nn.solvers import Rotated, rotate
 from headstart.tasks.base import Array, Task
