@@ -22,7 +22,7 @@ def test_every_entry_is_complete(name):
     assert entry["format"] in ("csv", "jsonl", "image_folder")
     assert entry["target"] and entry["description"] and entry["licence"] and entry["rows"] > 0
     if entry["members"]:
-        assert len(entry["sha256"]) == 64
+        assert len(entry["sha256"]) == 64 and entry["size"] > 0
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, tables: list[pa.Table]) -> list[str]:
