@@ -105,8 +105,8 @@ def test_a_spent_budget_trains_no_network_and_still_gives_a_verdict(bert, home):
     )  # fmt: skip
     assert [item.name for item in made.record.candidates] == ["probe", "baseline"]
     assert made.record.verdict is not None and made.record.head_start is not None
-    for name in ("finetune", "scratch"):
-        assert f"{name} was left out: the budget was spent." in made.record.notes
+    assert "scratch was left out: the budget was spent." in made.record.notes
+    assert any("Stopped: finetune would take about" in note for note in made.record.notes)
     assert all(len(scores) >= 3 for scores in made.record.head_start.transfer.scores[:-1])
 
 

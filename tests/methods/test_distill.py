@@ -150,7 +150,7 @@ def test_labelled_rows_mix_both_losses_and_others_hear_the_teacher_alone():
     output = learning(batch).detach()
     soft, hard = soft_loss(task, output, batch.inputs["teacher"], 2.0), task.loss(output, target)["loss"]
     assert float(method.loss(learning, batch, target, task)["loss"].detach()) == pytest.approx(
-        float(0.75 * soft + 0.25 * hard), rel=1e-5
+        (0.75 * soft + 0.25 * hard).item(), rel=1e-5
     )
     batch.inputs["labelled"] = torch.zeros(8)
     assert float(method.loss(learning, batch, target, task)["loss"].detach()) == pytest.approx(float(soft), rel=1e-5)
