@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from headstart.datasets.base import Dataset, Reject
-from headstart.evidence.evaluation import Evaluation
+from headstart.evidence.entries import Evaluation
 from headstart.evidence.splits import Split
 from headstart.runtime import Extractor, device
 from headstart.sources.base import Source

@@ -12,7 +12,7 @@ import torch
 import headstart
 from headstart import plan
 from headstart.errors import MethodError
-from headstart.evidence.evaluation import Entry
+from headstart.evidence.entries import Entry
 from headstart.evidence.separately import Separately
 from headstart.evidence.several import MIXED, Contest, Rival
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD

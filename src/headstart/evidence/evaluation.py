@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,8 @@ import numpy as np
 
 from headstart.datasets.base import Dataset
 from headstart.evidence import curves
-from headstart.evidence.controls import SCRATCH_SECONDS
+from headstart.evidence.allowance import affordable, first, late, limited, of_fold, takes_time
+from headstart.evidence.entries import Entry, Evaluation
 from headstart.evidence.learners import Pool, learner_of, take
 from headstart.evidence.learning import LEAST, SHARE, Curves, Track, Way
 from headstart.evidence.matching import Matching
@@ -26,75 +26,7 @@ from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.selection import FEW, out_of_fold
 from headstart.tasks.base import SEVERAL, Targets, Task
-from headstart.types import Candidate, Comparison, HeadStart, Interval, Json, Outputs, Verdict
-
-LEAST_TRAINING = 5.0  # seconds that must be left to train a network
-
-
-@dataclass
-class Entry:
-    """One method in the contest. outputs: on the test rows, or out of fold on all rows."""
-
-    method: Method
-    fitted: Fitted
-    validation: float | None
-    seconds: float
-    test: float | None = None
-    outputs: Outputs = None
-
-    @property
-    def name(self) -> str:
-        """The method's name."""
-        return self.method.name
-
-    def candidates(self) -> list[Candidate]:
-        """The entry as a line of the record, and what else was tried in its place."""
-        rest = [other for other in self.fitted.tried if other.name != self.name]
-        return [*rest, self.candidate()]
-
-    def candidate(self) -> Candidate:
-        """The entry as a line of the record."""
-        details = self.fitted.method.hyperparameters()
-        if not self.method.gradients and self.fitted.history:
-            details = {**details, **self.fitted.history[-1]}
-        description = self.fitted.description
-        return Candidate(self.name, self.method.role, description, self.validation, self.test, self.seconds, details)
-
-
-@dataclass(frozen=True)
-class TargetOutcome:
-    """Of one of several targets: the candidates' scores on it, what ships for it and why, and the verdict."""
-
-    column: str
-    candidates: list[Candidate]
-    transfer: str | None
-    shipped: str
-    because: str
-    shipped_by: str
-    verdict: Verdict | None
-
-
-@dataclass
-class Evaluation:
-    """The outcome: entries, what ships and why, verdict, head start, and the rows they were read on."""
-
-    entries: list[Entry]
-    transfer: Entry | None
-    control: Entry | None
-    shipped: Entry
-    because: str
-    verdict: Verdict | None
-    head_start: HeadStart | None
-    rows: Dataset
-    outputs: Outputs
-    targets: Targets
-    values: list[Any]
-    notes: list[str] = field(default_factory=list)
-    curve_seconds: float = 0.0
-    shipped_by: str = "validation"
-    comparisons: list[Comparison] = field(default_factory=list)
-    by_target: list[TargetOutcome] = field(default_factory=list)
-    matched: Json | None = None  # of a transfer that reads no label: labels that a probe needs
+from headstart.types import Comparison, Interval, Outputs
 
 
 def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float = 0.0) -> Evaluation:
@@ -201,7 +133,7 @@ def _fit_all(problem: Problem, methods: Sequence[Method], effort: str) -> list[E
         if not affordable(problem, method, methods):
             continue
         spent = sum(entry.seconds for entry in entries if entry.method.role == "transfer")
-        fitted, seconds = _timed(partial(method.fit, _limited(problem, method, spent, effort)))
+        fitted, seconds = _timed(partial(method.fit, limited(problem, method, spent, effort)))
         if valid is not None:
             score: float | None = problem.task.score(fitted.outputs(valid), targets)
         else:
@@ -214,22 +146,8 @@ def _cross_validated(problem: Problem, method: Method, fitted: Fitted, effort: s
     """The score out of fold on the training rows, where there is no validation part."""
     if fitted.tried:
         return max(each.validation for each in fitted.tried if each.validation is not None)
-    limited = _limited(problem, method, 0.0, effort)
-    outputs = out_of_fold(method, limited, 3 if method.gradients else 5)
+    outputs = out_of_fold(method, limited(problem, method, 0.0, effort), 3 if method.gradients else 5)
     return problem.task.score(outputs, problem.task.encode(problem.train.targets()))
-
-
-def _limited(problem: Problem, method: Method, spent: float, effort: str) -> Problem:
-    """The problem with this method's share of the time that is left."""
-    left = problem.seconds_left
-    if not method.gradients:
-        return problem
-    if method.role == "control":
-        limit = max(spent, SCRATCH_SECONDS[effort])
-        return problem.replace(
-            deadline=time.monotonic() + (limit if left is None else max(1.0, min(limit, 0.4 * left)))
-        )
-    return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.5 * left))
 
 
 def _on_all(method: Method, fitted: Fitted, problem: Problem, rows: Dataset) -> Fitted:
@@ -239,37 +157,6 @@ def _on_all(method: Method, fitted: Fitted, problem: Problem, rows: Dataset) -> 
         return fitted
     again.tried = fitted.tried
     return again
-
-
-def _first(problem: Problem, method: Method) -> Problem:
-    """The problem of the fit on all rows, before the folds: a search gets its share only, as it is to be repeated."""
-    left = problem.seconds_left
-    if left is None or method.name != "auto":
-        return problem
-    return problem.replace(deadline=time.monotonic() + max(1.0, left / 7))
-
-
-def _shared(problem: Problem, fits: int) -> Problem:
-    """The problem with an equal share of 0.6 of the time that is left for each of ``fits`` fits to come."""
-    left = problem.seconds_left
-    return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.6 * left / fits))
-
-
-def late(problem: Problem, seconds: float = 0.0) -> bool:
-    """Whether fewer than ``seconds`` are left."""
-    return problem.seconds_left is not None and problem.seconds_left < seconds
-
-
-def affordable(problem: Problem, method: Method, methods: Sequence[Method]) -> bool:
-    """Whether there is time to train; closed forms are always fitted, and so is the only method of its role.
-
-    A network trained for a second would be a control of straw, and then predict the test rows for many.
-    """
-    rivals = [other for other in methods if other.role == method.role and not other.gradients]
-    if not method.gradients or not rivals or not late(problem, LEAST_TRAINING):
-        return True
-    problem.notes.append(f"{method.name} was left out: the budget was spent.")
-    return False
 
 
 def _best(entries: Sequence[Entry], role: str | None) -> Entry | None:
@@ -289,7 +176,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
     methods = [method for method in methods if affordable(problem, method, methods)]
     final = {
         method.name: _timed(
-            partial(method.fit, _first(_limited(_whole(problem, method, rows), method, 0.0, effort), method))
+            partial(method.fit, first(limited(_whole(problem, method, rows), method, 0.0, effort), method))
         )
         for method in methods
     }
@@ -299,11 +186,13 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         seed=problem.seed,
     )  # fmt: skip
     entries, scores, others = [], {}, []
-    for method in worth_folding(problem, methods, final, task):
+    folded = worth_folding(problem, methods, final, task)
+    for number, method in enumerate(folded):
         fitted, fit_seconds = final[method.name]
         shown = fitted.method if fitted.tried else method
         settled = method.settled(fitted)
-        outputs, per_fold, fold_seconds = _fold(problem, settled, rows, targets, pairs, effort)
+        later = len(pairs) * sum(map(takes_time, folded[number + 1 :]))
+        outputs, per_fold, fold_seconds = _fold(problem, settled, rows, targets, pairs, effort, later)
         if method.gradients:
             fitted = _on_all(method, fitted, problem, rows)
         entries.append(Entry(shown, fitted, float(np.mean(per_fold)), fit_seconds + fold_seconds, outputs=outputs))
@@ -381,9 +270,18 @@ def _on_validation(problem: Problem, method: Method, fitted: Fitted) -> float | 
 
 
 def _fold(
-    problem: Problem, method: Method, rows: Dataset, targets: Targets, pairs: Sequence[tuple[Any, Any]], effort: str
+    problem: Problem,
+    method: Method,
+    rows: Dataset,
+    targets: Targets,
+    pairs: Sequence[tuple[Any, Any]],
+    effort: str,
+    later: int,
 ) -> tuple[Outputs, list[float], float]:
-    """Out-of-fold outputs of all rows (of the first repeat), the score on each fold, and the seconds."""
+    """Out-of-fold outputs of all rows (of the first repeat), the score on each fold, and the seconds.
+
+    later: how many fits that take time other methods are still to make.
+    """
     started = time.monotonic()
     outputs: list[Any] = [None] * len(rows)
     scores = []
@@ -396,7 +294,7 @@ def _fold(
             train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None,
             options={**problem.options, "drift": False},
         )  # fmt: skip
-        fitted = method.fit(_shared(_limited(part, method, 0.0, effort), len(pairs) - number))
+        fitted = method.fit(of_fold(part, method, len(pairs) - number + later, effort))
         if method.gradients:  # a head without gradients has no use for a validation part
             fitted = _on_all(method, fitted, part, rows.select(train.tolist()))
         got = fitted.outputs(rows.select(test.tolist()).without("target"))

@@ -18,7 +18,8 @@ import numpy as np
 
 from headstart.datasets.base import Dataset
 from headstart.evidence import evaluation
-from headstart.evidence.evaluation import Entry, Evaluation, TargetOutcome
+from headstart.evidence.allowance import affordable, late
+from headstart.evidence.entries import Entry, Evaluation, TargetOutcome
 from headstart.evidence.learners import take
 from headstart.evidence.separately import Separately, model_of, separately
 from headstart.evidence.splits import Split, group_ids, repeated_folds, time_order
@@ -204,7 +205,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method]) -> Ev
     rivals: list[Rival] = []
     left = _networks(methods, task)
     for method in methods:
-        if not evaluation.affordable(problem, method, methods):
+        if not affordable(problem, method, methods):
             continue
         started, count = time.monotonic(), _networks([method], task)
         fitted = method.fit(_shared(problem, count, left))
@@ -212,7 +213,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method]) -> Ev
         scores = {}
         if valid is not None:
             scores = task.scores(fitted.outputs(valid.without("target")), task.encode(valid.targets()))
-        if valid is not None and not evaluation.late(problem):
+        if valid is not None and not late(problem):
             fitted = method.refitted(fitted, problem.replace(train=labelled, valid=None)) or fitted
         outputs = fitted.outputs(parts.test)
         mean = float(np.mean(list(scores.values()))) if scores else None
@@ -228,7 +229,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method]) -> Ev
 def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method]) -> Evaluation:
     task, rows = problem.task, parts.labelled()
     assert isinstance(task, Several)
-    methods = [method for method in methods if evaluation.affordable(problem, method, methods)]
+    methods = [method for method in methods if affordable(problem, method, methods)]
     gradient = any(method.gradients and method.role == "transfer" for method in methods)
     values = rows.targets()
     pairs = repeated_folds(
