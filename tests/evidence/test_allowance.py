@@ -42,8 +42,8 @@ def test_a_network_from_scratch_has_a_limit_also_where_there_is_no_budget():
 
 
 def test_a_search_on_all_rows_leaves_time_for_its_folds():
-    assert left(allowance.first(problem(70), Auto())) == pytest.approx(10, abs=0.1)
-    assert left(allowance.first(problem(70), Probe())) == pytest.approx(70, abs=0.1)
+    assert left(allowance.before_folds(problem(70), Auto())) == pytest.approx(10, abs=0.1)
+    assert left(allowance.before_folds(problem(70), Probe())) == pytest.approx(70, abs=0.1)
     assert allowance.takes_time(Auto()) and allowance.takes_time(Finetune()) and not allowance.takes_time(Probe())
 
 

@@ -24,7 +24,7 @@ def limited(problem: Problem, method: Method, spent: float, effort: str) -> Prob
     return problem if left is None else problem.replace(deadline=time.monotonic() + max(1.0, 0.5 * left))
 
 
-def first(problem: Problem, method: Method) -> Problem:
+def before_folds(problem: Problem, method: Method) -> Problem:
     """The problem of the fit on all rows, before the folds: a search gets its share only, as it is to be repeated."""
     left = problem.seconds_left
     if left is None or method.name != "auto":

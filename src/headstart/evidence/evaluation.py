@@ -16,7 +16,7 @@ import numpy as np
 
 from headstart.datasets.base import Dataset
 from headstart.evidence import curves
-from headstart.evidence.allowance import affordable, first, late, limited, of_fold, takes_time
+from headstart.evidence.allowance import affordable, before_folds, late, limited, of_fold, takes_time
 from headstart.evidence.entries import Entry, Evaluation
 from headstart.evidence.learners import Pool, learner_of, take
 from headstart.evidence.learning import LEAST, SHARE, Curves, Track, Way
@@ -176,7 +176,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
     methods = [method for method in methods if affordable(problem, method, methods)]
     final = {
         method.name: _timed(
-            partial(method.fit, first(limited(_whole(problem, method, rows), method, 0.0, effort), method))
+            partial(method.fit, before_folds(limited(_whole(problem, method, rows), method, 0.0, effort), method))
         )
         for method in methods
     }
