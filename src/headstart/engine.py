@@ -338,6 +338,13 @@ class Trainer:
         return int(position), int(waited), float(running)
 
 
+def train_only(network: nn.Module, groups: list[Group]) -> None:
+    """Only the parameters of the groups take gradients; every other one of the network is frozen."""
+    trained = {id(p) for group in groups for p in group.parameters}
+    for parameter in network.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
+
+
 def training_mode(network: nn.Module) -> None:
     """Training mode; the statistics of a batch norm whose parameters are frozen are frozen as well."""
     network.train()

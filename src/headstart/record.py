@@ -77,12 +77,8 @@ def record(
         name=folder.name,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         command=command,
-        data={
-            "path": dataset.origin,
-            "rows": len(dataset),
-            "rejected": len(rejects),
-            "columns": [vars(column) for column in dataset.columns],
-            "digest": key,
+        data=data_facts(dataset, rejects, key)
+        | {
             "splits": {
                 "train": len(parts.train),
                 "valid": len(parts.valid) if parts.valid is not None else 0,
@@ -91,7 +87,7 @@ def record(
             "procedure": parts.procedure,
             "moved": parts.moved,
         },
-        task=_task(task, ", ".join(column.name for column in dataset.with_role("target"))),
+        task=task_facts(task, ", ".join(column.name for column in dataset.with_role("target"))),
         source=source.card.to_json() if source is not None else {},
         candidates=[line for entry in outcome.entries for line in entry.candidates()],
         chosen_transfer=outcome.transfer.name if outcome.transfer else None,
@@ -114,18 +110,35 @@ def record(
         notes=list(dict.fromkeys([*parts.notes, *notes, *(extractor.notes if extractor else [])])),
         seconds={stage: round(value, 2) for stage, value in seconds.items()},
         versions=versions(),
-        machine={
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "device": str(device()),
-            "precision": extractor.description if extractor else "",
-        },
+        machine=machine(extractor),
         seed=seed,
         folder=str(folder),
     )
 
 
-def _task(task: Task, target: str) -> Json:
+def data_facts(dataset: Dataset, rejects: Sequence[Reject], digest: str) -> Json:
+    """The rows as the record shows them: where they come from, how many, which columns."""
+    return {
+        "path": dataset.origin,
+        "rows": len(dataset),
+        "rejected": len(rejects),
+        "columns": [vars(column) for column in dataset.columns],
+        "digest": digest,
+    }
+
+
+def machine(extractor: Extractor | None) -> Json:
+    """What the run was computed on, and in which arithmetic."""
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "device": str(device()),
+        "precision": extractor.description if extractor else "",
+    }
+
+
+def task_facts(task: Task, target: str) -> Json:
+    """The task as the record shows it. target: the column, or several with commas."""
     return {
         "name": task.name,
         "target": target,
@@ -146,7 +159,7 @@ def _targets(task: Task, outcome: Evaluation, prediction: Prediction) -> list[Ta
         own = task.outputs_for(each.column, outcome.outputs), task.targets_for(each.column, outcome.targets)
         results.append(
             TargetResult(
-                each.column, _task(part, each.column), each.candidates, each.transfer, each.shipped, each.because,
+                each.column, task_facts(part, each.column), each.candidates, each.transfer, each.shipped, each.because,
                 each.shipped_by, part.metrics(*own), each.verdict, _confusion(part, guess, values),
                 _residuals(part, guess, values), _mistakes(part, outcome.rows, guess, values)[:FEWER],
             )

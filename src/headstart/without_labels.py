@@ -9,8 +9,6 @@ rows of each label for a person to look at; and how many rows to label to know t
 
 from __future__ import annotations
 
-import os
-import platform
 import shlex
 import shutil
 import time
@@ -28,8 +26,8 @@ from headstart.datasets.read import read
 from headstart.errors import MethodError, UsageError
 from headstart.methods.base import Method, Problem, make
 from headstart.nn import prompts
-from headstart.record import Clock, shown, versions
-from headstart.runtime import Extractor, device
+from headstart.record import Clock, data_facts, machine, shown, task_facts, versions
+from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
 from headstart.tasks.base import Task
@@ -173,23 +171,8 @@ def _record(
         name=folder.name,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         command=command,
-        data={
-            "path": rows.origin,
-            "rows": len(rows),
-            "rejected": len(rejects),
-            "columns": [vars(column) for column in rows.columns],
-            "digest": facts,
-            "splits": {},
-            "procedure": "none",
-            "moved": 0,
-        },
-        task={
-            "name": task.name,
-            "target": COLUMN,
-            "metric": task.metric,
-            "classes": [str(label) for label in task.classes],
-            "description": task.describe(),
-        },
+        data=data_facts(rows, rejects, facts) | {"splits": {}, "procedure": "none", "moved": 0},
+        task=task_facts(task, COLUMN),
         source=source.card.to_json(),
         candidates=[candidate],
         chosen_transfer=candidate.name,
@@ -207,12 +190,7 @@ def _record(
         notes=list(dict.fromkeys(notes)),
         seconds={stage: round(value, 2) for stage, value in seconds.items()},
         versions=versions(),
-        machine={
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "device": str(device()),
-            "precision": extractor.description,
-        },
+        machine=machine(extractor),
         seed=seed,
         folder=str(folder),
         labelling=labelling(rows, task, prediction, candidate.hyperparameters),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from headstart.nn import mae, mlm, simcse, simsiam, tsdae, vicreg, views
+from headstart.nn import mae, mlm, self_supervised, simcse, simsiam, tsdae, vicreg, views
 from headstart.nn.self_supervised import deviation
 
 
@@ -98,7 +98,7 @@ def test_deletion_is_60_percent_and_leaves_special_tokens_and_one_of_a_row():
 def test_what_is_left_moves_together():
     tensor = torch.tensor([[7, 8, 9, 1], [4, 5, 6, 2]])
     keep = torch.tensor([[1, 0, 1, 0], [0, 1, 1, 1]], dtype=torch.bool)
-    assert tsdae.without(tensor, keep, fill=0).tolist() == [[7, 9, 0], [5, 6, 2]]
+    assert self_supervised.packed(tensor, keep, fill=0).tolist() == [[7, 9, 0], [5, 6, 2]]
 
 
 def test_patches_are_cut_in_the_order_of_the_tokens_and_normalised():

@@ -44,6 +44,14 @@ def of_fold(problem: Problem, method: Method, fits: int, effort: str) -> Problem
     return problem if seconds is None else problem.replace(deadline=time.monotonic() + seconds)
 
 
+def of_networks(problem: Problem, networks: int, left: int) -> Problem:
+    """The problem with the time of ``networks`` of the ``left`` networks that share nine tenths of what is left."""
+    seconds = problem.seconds_left
+    if seconds is None or networks == 0:
+        return problem
+    return problem.replace(deadline=time.monotonic() + max(1.0, 0.9 * seconds * networks / max(networks, left)))
+
+
 def takes_time(method: Method) -> bool:
     """Whether the fits of a method go by the clock: it trains a network, or searches for what to do."""
     return method.gradients or method.name == "auto"

@@ -70,10 +70,9 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
     task, seconds = problem.task, 0.0
     labelled = parts.labelled()
     searches = any(method.name == "auto" for method in methods)
-    if (len(methods) == 1 and not methods[0].gradients and not searches) or (searches and len(labelled) < FEW):
-        problem = problem.replace(
-            train=labelled, valid=None
-        )  # nothing to choose, or by cross-validation: all are labels
+    alone = len(methods) == 1 and not methods[0].gradients
+    if len(labelled) < FEW if searches else alone:  # chosen by cross-validation, or nothing to choose: all are labels
+        problem = problem.replace(train=labelled, valid=None)
     if not any(method.role == "control" for method in methods):  # no learning curves, which alone read these
         problem = problem.replace(options={**problem.options, "out_of_fold": False})
     entries = _fit_all(problem, methods, effort)
@@ -200,7 +199,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
     for method in methods:
         fitted, fit_seconds = final[method.name]
         if (fitted.method if fitted.tried else method).name not in scores:
-            others.append(Entry(method, fitted, _on_validation(problem, method, fitted), fit_seconds))
+            others.append(Entry(method, fitted, on_validation(problem, fitted), fit_seconds))
     transfer, control = _best(entries, "transfer"), _best(entries, "control")
     verdict = start = matched = None
     test_rows = float(np.mean([len(test) for _, test in pairs]))
@@ -254,8 +253,8 @@ def worth_folding(problem: Problem, methods: Sequence[Method], final: dict[str, 
         if baseline is None or problem.valid is None:
             kept.append(method)
             continue
-        score = _on_validation(problem, method, final[method.name][0])
-        rival = _on_validation(problem, baseline, baseline.fit(problem))
+        score = on_validation(problem, final[method.name][0])
+        rival = on_validation(problem, baseline.fit(problem))
         if score is not None and rival is not None and score > rival:
             kept.append(method)
         else:
@@ -263,10 +262,23 @@ def worth_folding(problem: Problem, methods: Sequence[Method], final: dict[str, 
     return kept
 
 
-def _on_validation(problem: Problem, method: Method, fitted: Fitted) -> float | None:
+def on_validation(problem: Problem, fitted: Fitted) -> float | None:
+    """The headline metric on the validation part, or None without one."""
     if problem.valid is None:
         return None
     return problem.task.score(fitted.outputs(problem.valid), problem.task.encode(problem.valid.targets()))
+
+
+def fold_part(problem: Problem, method: Method, rows: Dataset, train: np.ndarray, number: int) -> Problem:
+    """The problem of one fold; what trains by gradient gets a seventh of its rows to stop by."""
+    inner, valid = train, None
+    if method.gradients:
+        order = np.random.default_rng([problem.seed, number]).permutation(train)
+        inner, valid = order[len(order) // 7 :], rows.select(order[: len(order) // 7].tolist())
+    return problem.replace(
+        train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None,
+        options={**problem.options, "drift": False},
+    )  # fmt: skip
 
 
 def _fold(
@@ -286,14 +298,7 @@ def _fold(
     outputs: list[Any] = [None] * len(rows)
     scores = []
     for number, (train, test) in enumerate(pairs):
-        inner, valid = train, None
-        if method.gradients:
-            order = np.random.default_rng([problem.seed, number]).permutation(train)
-            inner, valid = order[len(order) // 7 :], rows.select(order[: len(order) // 7].tolist())
-        part = problem.replace(
-            train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None,
-            options={**problem.options, "drift": False},
-        )  # fmt: skip
+        part = fold_part(problem, method, rows, train, number)
         fitted = method.fit(of_fold(part, method, len(pairs) - number + later, effort))
         if method.gradients:  # a head without gradients has no use for a validation part
             fitted = _on_all(method, fitted, part, rows.select(train.tolist()))

@@ -18,7 +18,7 @@ import numpy as np
 
 from headstart.datasets.base import Dataset
 from headstart.evidence import evaluation
-from headstart.evidence.allowance import affordable, late
+from headstart.evidence.allowance import affordable, late, of_networks
 from headstart.evidence.entries import Entry, Evaluation, TargetOutcome
 from headstart.evidence.learners import take
 from headstart.evidence.separately import Separately, model_of, separately
@@ -208,7 +208,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method]) -> Ev
         if not affordable(problem, method, methods):
             continue
         started, count = time.monotonic(), _networks([method], task)
-        fitted = method.fit(_shared(problem, count, left))
+        fitted = method.fit(of_networks(problem, count, left))
         left -= count
         scores = {}
         if valid is not None:
@@ -241,7 +241,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method]) -> Eval
         count = _networks([method], task)
         whole = problem if method.gradients else problem.replace(train=rows, valid=None)
         started = time.monotonic()
-        fitted = method.fit(_shared(whole, count, left))
+        fitted = method.fit(of_networks(whole, count, left))
         final[method.name] = fitted, time.monotonic() - started
         left -= count
     folded = evaluation.worth_folding(problem, methods, final, task)
@@ -268,11 +268,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method]) -> Eval
 
 def _unfolded(problem: Problem, method: Method, fitted: Fitted, seconds: float) -> Entry:
     """A control that was not folded, with its score on the validation part."""
-    score = None
-    if problem.valid is not None:
-        targets = problem.task.encode(problem.valid.targets())
-        score = problem.task.score(fitted.outputs(problem.valid.without("target")), targets)
-    return Entry(method, fitted, score, seconds)
+    return Entry(method, fitted, evaluation.on_validation(problem, fitted), seconds)
 
 
 def _fold(
@@ -284,15 +280,8 @@ def _fold(
     outputs = np.full((len(rows), task.width), np.nan)
     targets, scores, count = task.encode(rows.targets()), [], _networks([method], task)
     for number, (train, test) in enumerate(pairs):
-        inner, valid = train, None
-        if method.gradients:
-            order = np.random.default_rng([problem.seed, number]).permutation(train)
-            inner, valid = order[len(order) // 7 :], rows.select(order[: len(order) // 7].tolist())
-        part = problem.replace(
-            train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None,
-            options={**problem.options, "drift": False},
-        )  # fmt: skip
-        found = method.fit(_shared(part, count, left - number * count)).outputs(
+        part = evaluation.fold_part(problem, method, rows, train, number)
+        found = method.fit(of_networks(part, count, left - number * count)).outputs(
             rows.select(test.tolist()).without("target")
         )
         scores.append(list(task.scores(found, targets[test]).values()))
@@ -309,14 +298,6 @@ def _networks(methods: Sequence[Method], task: Several) -> int:
     """How many networks these methods train: one, or one for each target."""
     trained = [method for method in methods if method.gradients]
     return sum(len(task.parts) if isinstance(method, Separately) else 1 for method in trained)
-
-
-def _shared(problem: Problem, networks: int, left: int) -> Problem:
-    """The problem with the time of ``networks`` of the ``left`` networks that share nine tenths of what is left."""
-    seconds = problem.seconds_left
-    if seconds is None or networks == 0:
-        return problem
-    return problem.replace(deadline=time.monotonic() + max(1.0, 0.9 * seconds * networks / max(networks, left)))
 
 
 def _best_mean(rivals: Sequence[Rival], role: str) -> Rival | None:

@@ -62,8 +62,9 @@ class Auto(Method):
         reason = "nothing is left to try"
         for method in frozen:
             tried.append(self._try(problem, method, tried))
+        pace = row_seconds(problem) if trained and problem.deadline is not None else 0.0
         for method in trained:
-            if (lack := self._lack(problem, method)) is not None:
+            if (lack := self._lack(problem, method, pace)) is not None:
                 reason = lack
                 break
             tried.append(self._try(problem, method, tried))
@@ -130,13 +131,13 @@ class Auto(Method):
         best = max((trial.score for trial in before), default=None)
         return Trial(fitted, score, loss, time.monotonic() - started, None if best is None else score - best)
 
-    def _lack(self, problem: Problem, method: Method) -> str | None:
-        """Why the time does not suffice to train, or None."""
+    def _lack(self, problem: Problem, method: Method, pace: float) -> str | None:
+        """Why the time does not suffice to train, or None. pace: `row_seconds`."""
         left = problem.seconds_left
         if left is None:
             return None
         fits = 1 if problem.valid is not None or len(problem.train) >= FEW else 1 + min(self.folds, 3)
-        needed = fits * method.rows_trained(len(problem.train)) * row_seconds(problem)
+        needed = fits * method.rows_trained(len(problem.train)) * pace
         if needed > left / 2 or left / 2 < LEAST:
             return f"{method.name} would take about {needed:.0f} s of the {max(0.0, left / 2):.0f} s it may have"
         return None

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart.engine import Group, Schedule, Trainer
+from headstart.engine import Group, Schedule, Trainer, train_only
 from headstart.errors import MethodError
 from headstart.methods.base import Method, Problem, hyper
 from headstart.methods.network import GradientMethod, Network, NetworkFitted, Rows, identity, layer_rows
@@ -97,9 +97,7 @@ class Contrastive(GradientMethod):
         task, train = problem.task, problem.train
         source, embedding, outputs = self.prepare(problem)
         network, groups = Network(source, embedding, outputs), self.groups(source, embedding)
-        trained = {id(p) for group in groups for p in group.parameters}
-        for parameter in network.parameters():
-            parameter.requires_grad_(id(parameter) in trained)
+        train_only(network, groups)
         rows = Rows(train, task, source)
         draw = Draw(rows.targets, self.batch_size, problem.seed)
         steps = max(1, round((self.epochs or passes(len(train))) * len(train) / draw.size))

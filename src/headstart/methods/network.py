@@ -18,7 +18,7 @@ from torch import nn
 
 from headstart.cache import key
 from headstart.datasets.base import Dataset
-from headstart.engine import Group, Schedule, Trainer, batches, training_mode
+from headstart.engine import Group, Schedule, Trainer, batches, train_only, training_mode
 from headstart.errors import ArtefactError, MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.methods.remember import once
@@ -250,9 +250,7 @@ class GradientMethod(Method):
         network = Network(source, head, outputs)
         network.companion = companion = self.companion(problem)
         groups += [] if companion is None else companion.groups()
-        trained = {id(p) for group in groups for p in group.parameters}
-        for parameter in network.parameters():
-            parameter.requires_grad_(id(parameter) in trained)
+        train_only(network, groups)
         rows = Rows(train, task, source)
         valid = Rows(problem.valid, task, source) if problem.valid is not None else None
         origin = Origin(source, head, shown(problem), device())
@@ -340,9 +338,7 @@ def found_rate(method: GradientMethod, problem: Problem) -> Json:
     source, head, outputs = unit.prepare(problem)
     groups, where = unit.groups(source, head), device()
     network = Network(source, head, outputs).to(where)
-    trained = {id(p) for group in groups for p in group.parameters}
-    for parameter in network.parameters():
-        parameter.requires_grad_(id(parameter) in trained)
+    train_only(network, groups)
     start = copy.deepcopy(network)  # whose loss each step is compared with
     for each in (network, start):
         training_mode(each)

@@ -29,7 +29,7 @@ from torch import nn
 from headstart import catalog
 from headstart.cache import key
 from headstart.datasets.base import Dataset
-from headstart.engine import Group, Schedule, Trainer
+from headstart.engine import Group, Schedule, Trainer, train_only
 from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.methods.network import GradientMethod, NetworkFitted, layer_rows, shown
@@ -180,9 +180,7 @@ class Pretrain(GradientMethod):
             torch.manual_seed(problem.seed)
             objective = kind(source)
         groups = self.groups(source, objective)
-        trained = {id(p) for group in groups for p in group.parameters}
-        for parameter in objective.parameters():
-            parameter.requires_grad_(id(parameter) in trained)
+        train_only(objective, groups)
         origin = Origin(source, nn.Identity(), shown(problem), device())
         rows = Inputs(problem)
         try:

@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import nn
 
-from headstart.nn.self_supervised import Objective, Tied, embedding, lacks_tokens, text_reader
+from headstart.nn.self_supervised import Objective, Tied, embedding, lacks_tokens, packed, text_reader
 from headstart.sources.base import Source
 from headstart.types import Batch, Modality, Sample
 
@@ -49,10 +49,7 @@ def corrupt(
 
 def positions(chosen: torch.Tensor) -> torch.Tensor:
     """Where the true entries of bool [B,T] stand: [B,M], -1 for padding; at least one column."""
-    counts = chosen.sum(dim=1)
-    found = torch.full((len(chosen), max(1, int(counts.max()))), -1, dtype=torch.int64)
-    found[torch.arange(found.shape[1]) < counts[:, None]] = chosen.nonzero()[:, 1]
-    return found
+    return packed(torch.arange(chosen.shape[1]).expand_as(chosen), chosen, -1)
 
 
 class MaskedLanguage(Objective):

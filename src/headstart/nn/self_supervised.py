@@ -132,3 +132,11 @@ class Tied(nn.Module):
 
 def _matched(width: int, inner: int) -> nn.Module:
     return nn.Identity() if width == inner else nn.Linear(width, inner)
+
+
+def packed(tensor: torch.Tensor, keep: torch.Tensor, fill: int) -> torch.Tensor:
+    """The entries of [B,T] where ``keep`` is true, moved together to the left and padded: [B, most that stay]."""
+    counts = keep.sum(dim=1)
+    out = torch.full((len(tensor), max(1, int(counts.max()))), fill, dtype=tensor.dtype)
+    out[torch.arange(out.shape[1]) < counts[:, None]] = tensor[keep]
+    return out

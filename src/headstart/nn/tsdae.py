@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from headstart.nn.self_supervised import Objective, Tied, embedding, lacks_tokens, text_reader
+from headstart.nn.self_supervised import Objective, Tied, embedding, lacks_tokens, packed, text_reader
 from headstart.sources.base import Source
 from headstart.types import Batch, Modality, Sample
 
@@ -30,14 +30,6 @@ def kept(candidates: torch.Tensor, valid: torch.Tensor, rate: float = RATE) -> t
     best = chance.masked_fill(~candidates, -1.0).argmax(dim=1, keepdim=True)
     lucky.scatter_(1, best, True)
     return valid & (~candidates | (chance >= rate) | lucky)
-
-
-def without(tensor: torch.Tensor, keep: torch.Tensor, fill: int) -> torch.Tensor:
-    """The entries of [B,T] where ``keep`` is true, moved together to the left and padded: [B, most that stay]."""
-    counts = keep.sum(dim=1)
-    out = torch.full((len(tensor), max(1, int(counts.max()))), fill, dtype=tensor.dtype)
-    out[torch.arange(out.shape[1]) < counts[:, None]] = tensor[keep]
-    return out
 
 
 class TSDAE(Objective):
@@ -76,9 +68,7 @@ class TSDAE(Objective):
         ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
         keep = kept(valid & ~torch.isin(ids, self.special), valid)
         fills = {"input_ids": self.pad}
-        less = {
-            name: without(value, keep, fills.get(name, 0)) for name, value in inputs.items() if name != "word_index"
-        }
+        less = {name: packed(value, keep, fills.get(name, 0)) for name, value in inputs.items() if name != "word_index"}
         whole = ids.masked_fill(~valid, -100)
         return Batch(less), torch.stack([whole, whole.masked_fill(torch.rand(ids.shape) >= JUDGED, -100)], dim=1)
 
