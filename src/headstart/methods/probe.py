@@ -42,7 +42,7 @@ class Probe(Method):
         targets = problem.task.encode(problem.train.targets())
         best: tuple[float, tuple[str, ...], LinearFit] | None = None
         problem.extractor.ensure(problem.train, self.outputs_read(problem.extractor, problem.task))
-        outside = len(choices) > 1 or bool(problem.options.get("out_of_fold", True))
+        outside = bool(problem.options.get("out_of_fold", True))  # else the rows that the search left out compare
         for outputs in choices:
             fit = self._linear(problem, outputs, targets, None if best is None else best[2].strength, outside)
             if best is None or fit.cv_score > best[0] + 1e-3:  # a wider head must earn its width

@@ -1,7 +1,8 @@
 """A linear head whose strength is chosen by cross-validation; probe, baseline, curves and estimators share it.
 
 Features are scaled as a whole (one number, so that their geometry stays), centred and rotated once (`nn/solvers.py`);
-each fold then walks from strong to weak regularisation, every fit starting from the one before. The walk ends when the
+each fold then walks from strong to weak regularisation, every fit starting from the one before. (Of many rows, one
+part is fitted and the others judge: `SEARCH_ITEMS`.) The walk ends when the
 score on the rows left out is past its best and the loss is rising. Among strengths, the task's own metric on the
 out-of-fold outputs decides, averaged over neighbouring strengths; within a quarter of its standard error, the loss.
 
@@ -38,8 +39,12 @@ STRENGTHS = tuple(float(10**power) for power in np.arange(-3.0, 3.01, 0.5))
 """Inverse regularisation after scaling: features of mean square norm equal to 1."""
 
 SEARCH_ITEMS = 4000
-"""The strength is chosen on about this many rows or tokens (of wide X: the fewer that `rotate` takes); the head and the
-out-of-fold outputs use all."""
+"""Up to this many rows or tokens (of wide X: the fewer that `rotate` takes) the strength is chosen by cross-validation.
+Of more, about so many are fitted, and all the others judge; the head and the out-of-fold outputs use all.
+
+Measured with MiniLM, four targets of reviews, 3 900 test rows, against five folds of 4 000 rows: at 16 000 rows the
+same score or up to 0.6 points more, at 4 500 to 6 000 the same but for five of 36 (up to 0.4 points less, or 0.3 more),
+in half the time."""
 
 SQUARES = tuple(float(10**power) for power in np.arange(-1.0, 3.01, 0.5))
 """Strengths of the head by least squares."""
@@ -107,25 +112,30 @@ def _fit(
     every = np.arange(data.rows)
     path: list[tuple[float, float, float]] = []
     chosen, outputs, start = tries[0], None, None
+    search: _Folds | _Apart | None = None
     if len(tries) > 1:
-        rows = np.sort(rng.permutation(data.rows)[: _search_rows(data)])
-        search = data if len(rows) == data.rows else data.part(rows)
-        path, kept = _walk(search, tries, fold[rows])
+        searched = _search_rows(data)
+        if searched == data.rows:
+            search = _Folds(data, fold)
+        else:
+            parts = max(8, -(-data.rows // searched))
+            fitted = min(6, max(1, parts * searched // data.rows))  # parts of them; some are left to judge
+            search = _Apart(data, assign_folds(strata_of(data.targets), groups, parts, rng) < fitted)
+        path, kept = _walk(search, tries)
         best = max(path, key=lambda step: step[1])[0]
-        chosen = choose(path, _standard_error(search, kept[best][0]) / 4)
-        outputs = kept[chosen][0] if search is data else None
-        start = search.whole.back(*kept[chosen][1])
+        chosen = choose(path, _standard_error(search.judged, kept[best][0]) / 4)
+        start = kept[chosen][1]
+        outputs = kept[chosen][0] if search.judged is data else None
     scaled = task.linear(data.whole, data.flat, chosen, start)
     if outputs is None and path and not outside:
         score = next(score for strength, score, _ in path if strength == chosen)
         return LinearFit(*data.unscaled(*scaled), chosen, score, None, tuple(path))
     if outputs is None:
-        parts = _folds(data, fold, data.whole.onto(scaled))
-        outputs = _gather(parts, _at_once(parts, chosen))
+        outputs = _Folds(data, fold, data.whole.onto(scaled)).outputs(chosen)
     stacked = data.shape(outputs, every)
     score = float(task.score(stacked, data.targets))
     fit = LinearFit(*data.unscaled(*scaled), chosen, score, stacked, tuple(path))
-    return _with_squares(data, fold, fit) if len(tries) > 1 and search is data else fit
+    return _with_squares(data, fold, fit) if search is not None and search.judged is data else fit
 
 
 def _with_squares(data: _Data, fold: Array, fit: LinearFit) -> LinearFit:
@@ -171,18 +181,17 @@ def _search_rows(data: _Data) -> int:
 
 
 def _walk(
-    data: _Data, tries: Sequence[float], fold: Array
-) -> tuple[list[tuple[float, float, float]], dict[float, tuple[Array, tuple[Array, Array]]]]:
-    """(strength, score, loss) from strong to weak regularisation; of each the out-of-fold outputs and a solution."""
-    parts = _folds(data, fold)
+    search: _Folds | _Apart, tries: Sequence[float]
+) -> tuple[list[tuple[float, float, float]], dict[float, tuple[Array, Start]]]:
+    """(strength, score, loss) from strong to weak regularisation; of each the outputs left out and a solution."""
+    data = search.judged
     path: list[tuple[float, float, float]] = []
-    kept: dict[float, tuple[Array, tuple[Array, Array]]] = {}
+    kept: dict[float, tuple[Array, Start]] = {}
     for strength in tries:
-        outputs = _gather(parts, _at_once(parts, strength))
+        outputs = search.outputs(strength)
         score = float(data.task.score(data.shape(outputs, np.arange(data.rows)), data.targets))
         path.append((strength, score, data.loss(outputs)))
-        assert parts[0].start is not None
-        kept[strength] = outputs, parts[0].start
+        kept[strength] = outputs, search.solution
         if _is_downhill(path):
             break
     return path, kept
@@ -328,23 +337,45 @@ class _Fold:
         return np.asarray(self.Z @ weight.T.astype(self.Z.dtype) + bias, dtype=np.float64)
 
 
-def _folds(data: _Data, fold: Array, start: Start = None) -> list[_Fold]:
-    parts = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in np.unique(fold)]
-    return [_Fold(data, kept, left, start) for kept, left in parts]
+class _Folds:
+    """Every row is left out once; each fold goes from strength to strength by itself."""
+
+    def __init__(self, data: _Data, fold: Array, start: Start = None) -> None:
+        parts = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in np.unique(fold)]
+        self.judged, self.parts = data, [_Fold(data, kept, left, start) for kept, left in parts]
+        self.order = np.argsort(np.concatenate([part.items for part in self.parts]))
+
+    def outputs(self, strength: float) -> Array:
+        """Of all items [n,C]; each product runs on one thread, so a fold to a core is fitted at a time."""
+        cores = min(len(self.parts), int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+        if cores < 2 or sum(part.Z.size for part in self.parts) < LARGE:
+            found = [part.outputs(strength) for part in self.parts]
+        else:
+            with ThreadPoolExecutor(cores) as pool:
+                found = list(pool.map(lambda part: part.outputs(strength), self.parts))
+        return np.asarray(np.concatenate(found)[self.order])
+
+    @property
+    def solution(self) -> Start:
+        """Of the first fold, for scaled X."""
+        start = self.parts[0].start
+        assert start is not None
+        return self.judged.whole.back(*start)
 
 
-def _at_once(parts: list[_Fold], strength: float) -> list[Array]:
-    """The outputs of every fold; each product runs on one thread, so a fold to a core is fitted at a time."""
-    cores = min(len(parts), int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-    if cores < 2 or sum(part.Z.size for part in parts) < LARGE:
-        return [part.outputs(strength) for part in parts]
-    with ThreadPoolExecutor(cores) as pool:
-        return list(pool.map(lambda part: part.outputs(strength), parts))
+class _Apart:
+    """Heads are fitted on some rows and judged on all the others."""
 
+    def __init__(self, data: _Data, fitted: Array) -> None:
+        self.data, self.judged = data.part(np.flatnonzero(fitted)), data.part(np.flatnonzero(~fitted))
+        self.solution: Start = None
 
-def _gather(parts: list[_Fold], outputs: list[Array]) -> Array:
-    """The outputs of all folds in the order of items, [n,C]."""
-    return np.asarray(np.concatenate(outputs)[np.argsort(np.concatenate([part.items for part in parts]))])
+    def outputs(self, strength: float) -> Array:
+        """Outputs [m,C] of the items that judge; the next strength starts from this solution."""
+        data = self.data
+        self.solution = data.task.linear(data.whole, data.flat, strength, self.solution)
+        weight, bias = data.unscaled(*self.solution)
+        return np.asarray(self.judged.X @ weight.T.astype(data.X.dtype) + bias, dtype=np.float64)
 
 
 def balance(blocks: Sequence[Array]) -> Array:

@@ -12,8 +12,11 @@ scikit-learn's lbfgs: 0.24 s.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -28,6 +31,9 @@ LARGEST_ROTATION = 4096
 
 LARGEST_SPARSE = 2500
 """The same for the rows of sparse X with D > n, where a pass over X itself is cheap."""
+
+PART = 4096
+"""Rows of long data that are taken at once; the sums, and so the result, do not depend on the number of cores."""
 
 
 @dataclass(frozen=True)
@@ -162,17 +168,17 @@ def multinomial(X: Any, y: Array, classes: int, strength: float, start: Start = 
     if len(present) > 1:
         begin = None if moved is None else (moved[0][present], moved[1][present])
         share = np.maximum(np.bincount(y, weights=basis.counts, minlength=len(present)), 1e-9)
-        rows = np.arange(len(y))
 
-        def losses(logits: Array) -> tuple[float, Array, Array]:
+        def losses(logits: Array, part: slice) -> tuple[float, Array, Array]:
+            rows, label = np.arange(len(logits)), y[part]
             logits -= logits.max(axis=1, keepdims=True)
             chances = np.exp(logits)
             total = chances.sum(axis=1, keepdims=True)
-            value = float(basis.counts @ (np.log(total[:, 0]) - logits[rows, y]))
+            value = float(basis.counts[part] @ (np.log(total[:, 0]) - logits[rows, label]))
             chances /= total
             residual = chances.copy()
-            residual[rows, y] -= 1
-            return value, _counted(residual, basis), chances
+            residual[rows, label] -= 1
+            return value, _counted(residual, basis, part), chances
 
         default = np.log(share) - np.log(share).mean()
         weight[present], bias[present] = _minimise(basis, losses, default, strength, begin)
@@ -219,9 +225,9 @@ def ridge(X: Any, y: Array, strength: float) -> tuple[Array, Array]:
     return basis.back(weight, middle - weight @ shift)
 
 
-def _counted(values: Array, basis: Rotated) -> Array:
-    """Values of rows [n,C], each as often as its row counts."""
-    return values if basis.weight is None else values * basis.counts[:, None]
+def _counted(values: Array, basis: Rotated, part: slice = slice(None)) -> Array:
+    """Values of a part of the rows [n,C], each as often as its row counts."""
+    return values if basis.weight is None else values * basis.counts[part, None]
 
 
 def _sparse_ridge(X: Any, y: Array, strength: float, counts: Array | None) -> tuple[Array, Array]:
@@ -234,10 +240,10 @@ def _sparse_ridge(X: Any, y: Array, strength: float, counts: Array | None) -> tu
 def _binomial(basis: Rotated, y: Array, strength: float, start: Start) -> tuple[Array, Array]:
     from scipy.special import expit
 
-    def losses(logits: Array) -> tuple[float, Array, Array]:
-        value = float((basis.counts @ (np.logaddexp(0, logits) - y * logits)).sum())
+    def losses(logits: Array, part: slice) -> tuple[float, Array, Array]:
+        value = float((basis.counts[part] @ (np.logaddexp(0, logits) - y[part] * logits)).sum())
         chances = np.asarray(expit(logits))
-        return value, _counted(chances - y, basis), chances
+        return value, _counted(chances - y[part], basis, part), chances
 
     share = np.clip(basis.counts @ y / basis.counts.sum(), 1e-9, 1 - 1e-9)
     return _minimise(basis, losses, np.log(share / (1 - share)), strength, start)
@@ -245,14 +251,15 @@ def _binomial(basis: Rotated, y: Array, strength: float, start: Start) -> tuple[
 
 def _minimise(
     basis: Rotated,
-    losses: Callable[[Array], tuple[float, Array, Array]],
+    losses: Callable[[Array, slice], tuple[float, Array, Array]],
     default: Array,
     strength: float,
     start: Start,
 ) -> tuple[Array, Array]:
     """L-BFGS on strength * losses(Z V' + b) + |V|²/2, each axis scaled by its curvature at the start.
 
-    losses: logits [n,C] -> (their sum, slopes [n,C], probabilities [n,C]). default: the bias [C] without a start.
+    losses: logits [m,C] and which of the rows they are -> (their sum, slopes [m,C], probabilities [m,C]).
+    default: the bias [C] without a start. Long data go in parts of `PART` rows, as many at once as there are cores.
     """
     from scipy import sparse
     from scipy.optimize import minimize
@@ -261,29 +268,33 @@ def _minimise(
     n, width = Z.shape
     outputs = len(default)
     dtype = Z.dtype
+    parts = [slice(first, min(first + PART, n)) for first in range(0, n, PART)]
 
-    def logits_of(weight: Array, bias: Array) -> Array:
-        return np.asarray(np.asarray(Z @ weight.T.astype(dtype), dtype=np.float64) + bias)
-
-    weight, bias = (np.zeros((outputs, width)), default) if start is None else start
-    chances = losses(logits_of(weight, bias))[2]
-    variance = np.maximum((chances * (1 - chances)).mean(axis=0), 1e-6)  # [C]
-    scale = 1 / np.sqrt(1 + strength * np.outer(variance, basis.curvature))  # [C,r]
-    offset = 1 / np.sqrt(strength * n * variance)  # [C]
+    def part_of(part: slice, weight: Array, bias: Array) -> tuple[float, Array, Array, Array]:
+        """Loss, slopes of the weight [r,C] and of the bias [C], probabilities [m,C]."""
+        logits = np.asarray(np.asarray(Z[part] @ weight.T.astype(dtype), dtype=np.float64) + bias)
+        value, residual, chances = losses(logits, part)
+        return value, np.asarray(Z[part].T @ residual.astype(dtype), dtype=np.float64), residual.sum(axis=0), chances
 
     def objective(flat: Array) -> tuple[float, Array]:
         weight = flat[: outputs * width].reshape(outputs, width) * scale
         bias = flat[outputs * width :] * offset
-        value, residual, _ = losses(logits_of(weight, bias))
-        slope = np.asarray(Z.T @ residual.astype(dtype), dtype=np.float64).T
-        gradient = np.concatenate(
-            [((strength * slope + weight) * scale).ravel(), strength * residual.sum(axis=0) * offset]
-        )
+        found = list(each(lambda part: part_of(part, weight, bias)[:3], parts))
+        value, slope, tilt = (sum(values[1:], values[0]) for values in zip(*found))
+        gradient = np.concatenate([((strength * slope.T + weight) * scale).ravel(), strength * tilt * offset])
         return strength * value + 0.5 * float(np.einsum("cd,cd->", weight, weight)), gradient
 
-    begin = np.concatenate([(weight / scale).ravel(), bias / offset])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    cores = min(len(parts), int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    with contextlib.ExitStack() as stack:
+        each: Callable[..., Iterable[Any]] = map
+        if cores > 1:
+            each = stack.enter_context(ThreadPoolExecutor(cores)).map
+        weight, bias = (np.zeros((outputs, width)), default) if start is None else start
+        chances = np.concatenate(list(each(lambda part: part_of(part, weight, bias)[3], parts)))
+        variance = np.maximum((chances * (1 - chances)).mean(axis=0), 1e-6)  # [C]
+        scale = 1 / np.sqrt(1 + strength * np.outer(variance, basis.curvature))  # [C,r]
+        offset = 1 / np.sqrt(strength * n * variance)  # [C]
+        begin = np.concatenate([(weight / scale).ravel(), bias / offset])
         options = {
             "maxiter": 500,
             "maxfun": 700,
@@ -291,6 +302,8 @@ def _minimise(
             "gtol": 1e-4,
             "ftol": 1e-6 if sparse.issparse(Z) else 1e-7,
         }
-        found = minimize(objective, begin, jac=True, method="L-BFGS-B", options=options).x
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = minimize(objective, begin, jac=True, method="L-BFGS-B", options=options).x
     best = np.asarray(found, dtype=np.float64)
     return best[: outputs * width].reshape(outputs, width) * scale, best[outputs * width :] * offset

@@ -122,7 +122,7 @@ class HF(Source):
             raise _remote_code(str(settings["trust"]))
         reader = _load_reader(folder, settings["reader"])
         with torch.random.fork_rng(devices=[]):
-            network = build(settings)
+            network = build(settings, drawn=False)
         return cls(card, weights.fill(network, tensors, card.name), reader, settings)
 
 
@@ -174,14 +174,15 @@ def open_model(place: str, *, trust_remote_code: str | None = None, card: Json |
     return source
 
 
-def build(settings: Json) -> nn.Module:
-    """The network of these settings with freshly drawn weights."""
+def build(settings: Json, drawn: bool = True) -> nn.Module:
+    """The network of these settings with freshly drawn weights; without ``drawn`` with whatever memory held."""
     heal()
     import transformers
+    from transformers.initialization import no_init_weights
 
     config = copy.deepcopy(settings["config"])
     trust = settings["trust"] is not None
-    with _quiet():
+    with _quiet(), contextlib.nullcontext() if drawn else no_init_weights():
         if trust:
             loaded = transformers.AutoConfig.from_pretrained(settings["trust"], trust_remote_code=True)
             loaded.update(config)

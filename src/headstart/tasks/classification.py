@@ -85,7 +85,8 @@ class Classification(Labelled):
 
     def strata(self, values: Sequence[Any]) -> Array | None:
         """The class of each row; labels outside the classes form one stratum of their own."""
-        return self.rarest([[plain(value)] for value in values])
+        known = (self.index(plain(value)) for value in values)
+        return np.asarray([self.width if code is None else code for code in known], dtype=np.int64)
 
     def collate(self, targets: Targets, length: int | None = None) -> torch.Tensor:
         """Class indices [B]."""
