@@ -119,7 +119,7 @@ def _jpeg(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(io.BytesIO(stream.getvalue())).convert("RGB")
 
 
-def crops() -> Pool:
+def crops(train: int = TRAIN, test: int = TEST) -> Pool:
     """Grey crops of 14 photographs: which one, and how the crop was spoiled. Train: left parts; test: right parts."""
     import skimage
     import sklearn.datasets
@@ -130,11 +130,11 @@ def crops() -> Pool:
     photos = [Image.open(path).convert("L").convert("RGB") for path in paths]
     rng = np.random.default_rng(2)
     inputs, names, spoils = [], [], []
-    for number in range(TRAIN + TEST):
+    for number in range(train + test):
         at, spoil = int(rng.integers(len(photos))), list(SPOILS)[rng.integers(len(SPOILS))]
         photo, half = photos[at], photos[at].width // 2
         side = int(rng.integers(64, min(129, half, photo.height)))
-        left = int(rng.integers(0, half - side + 1)) + (0 if number < TRAIN else photo.width - half)
+        left = int(rng.integers(0, half - side + 1)) + (0 if number < train else photo.width - half)
         top = int(rng.integers(0, photo.height - side + 1))
         crop = photo.crop((left, top, left + side, top + side)).resize((128, 128), Image.Resampling.BICUBIC)
         inputs.append(png(SPOILS[spoil](crop, rng)))

@@ -11,6 +11,9 @@ logits t of the teacher and s of the student (Hinton et al. 2015, section 2: T²
 several labels the same with a sigmoid for each; of numbers the squared error. hard is the loss of the task. The hint
 is the squared error of a learned linear projection of the student's features against the teacher's (Romero et al.
 2015, equation 3), relations the distances and angles among the rows of a batch (Park et al. 2019, equations 4 to 8).
+
+A linear student is solved instead (`headstart.nn.imitation`): least squares on the chances that the teacher gives,
+those of a labelled row mixed with its label by a; steps, learning rate and T do not count there.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ from headstart.methods.network import NetworkFitted
 from headstart.methods.remember import once
 from headstart.methods.saved import Saved, open_model
 from headstart.methods.student import Lesson, SmallMethod, Student, StudentFitted
-from headstart.nn.students import StudentNetwork
+from headstart.nn.imitation import certain, chances, imitate
+from headstart.nn.students import EncodedFeatures, StudentNetwork
 from headstart.tasks.base import Array, Task, weighted
 from headstart.types import Batch
 
@@ -101,6 +105,15 @@ class Distill(SmallMethod):
         targets = task.encode(train.targets())
         targets = np.concatenate([targets, np.repeat(targets[:1], len(logits) - count, axis=0)])
         weights = train.weights()
+        facts = {"teacher": teacher.name, "rows": len(logits), "labelled": count}
+        problem.notes += teacher.notes
+        encoded = pupil.reader.encode(*seen)
+        if isinstance(encoded, EncodedFeatures) and pupil.is_linear and not (self.hidden or self.relations):
+            counted = None if weights is None else np.concatenate([weights, np.ones(len(logits) - count)])
+            said = chances(task, logits)
+            said[:count] += self.alpha * (certain(task, targets[:count]) - said[:count])
+            found = imitate(task, encoded.matrix, said, weights=counted, seed=problem.seed)
+            return self.solved(problem, pupil, found.weight, found.bias, {"strength": found.strength, **facts})
         extras: dict[str, Array] = {"teacher": logits, "labelled": (np.arange(len(logits)) < count).astype(np.float32)}
         learning = self._learning(problem, teacher, seen, pupil.network, extras)
         lesson = Lesson(
@@ -110,9 +123,7 @@ class Distill(SmallMethod):
             extras, learning, {"unlabelled": [] if rest is None else rest.fingerprints(), "teacher": teacher.name},
         )  # fmt: skip
         fitted = self.train(problem, pupil, lesson)
-        facts = {"teacher": teacher.name, "rows": len(logits), "labelled": count}
         fitted.history[-1] |= facts
-        problem.notes += teacher.notes
         return fitted
 
     def _learning(

@@ -2,8 +2,9 @@
 
 An LSTM for text, a small convolutional network for images, a layer on classical features for tables, or a linear model:
 what a distilled student is compared with (`headstart.methods.distill`), and a control of its own, without any source.
-It trains for a number of steps, however many rows there are. Where there are `LEAST` validation rows or more, it looks
-at them twenty times and keeps the weights that were best; fewer would choose by chance, and the last weights are kept.
+A linear model is solved (`headstart.nn.linear`); the others train for a number of steps, however many rows there are.
+Where there are `LEAST` validation rows or more, it looks at them twenty times and keeps the weights that were best;
+fewer would choose by chance, and the last weights are kept.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -27,7 +28,8 @@ from headstart.engine import Group, Schedule, Trainer, batches
 from headstart.errors import ArtefactError, MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.methods.network import identity, load_exactly
-from headstart.nn.students import Encoded, Reader, Shape, StudentNetwork, restored
+from headstart.nn.linear import fit_linear
+from headstart.nn.students import Bag, Encoded, EncodedFeatures, Reader, Shape, StudentNetwork, restored
 from headstart.runtime import prefetch
 from headstart.tasks.base import Array, Targets, Task
 from headstart.types import Batch, Json, LayerRow, Modality, Outputs
@@ -126,6 +128,16 @@ class SmallMethod(Method):
         problem.notes += trainer.notes
         return StudentFitted(self, problem.task, pupil, self.shape(problem.train), history, _rows(pupil.network, self))
 
+    def solved(self, problem: Problem, pupil: Pupil, weight: Array, bias: Array, facts: Json) -> StudentFitted:
+        """A linear student with this head [C,D] and [C], the optimum, which no step needs to look for."""
+        body = pupil.network.body
+        assert isinstance(body, Bag)
+        with torch.no_grad():
+            body.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight.T)))
+            body.bias.copy_(torch.from_numpy(bias))
+        rows = [replace(row, rate=None) for row in _rows(pupil.network, self)]
+        return StudentFitted(self, problem.task, pupil, self.shape(problem.train), [facts], rows)
+
 
 @dataclass(frozen=True)
 class Student(SmallMethod):
@@ -139,9 +151,14 @@ class Student(SmallMethod):
         """Train on ``problem.train``."""
         task, train = problem.task, problem.train
         pupil = self.begin(problem, [train])
-        weights = train.weights()
+        weights, encoded, targets = train.weights(), pupil.reader.encode(train), task.encode(train.targets())
+        if isinstance(encoded, EncodedFeatures) and pupil.is_linear:
+            head = fit_linear(
+                task, encoded.matrix, targets, groups=train.groups(), seed=problem.seed, weights=weights, outside=False
+            )
+            return self.solved(problem, pupil, head.weight, head.bias, {"strength": head.strength})
         lesson = Lesson(
-            pupil.reader.encode(train), task, task.encode(train.targets()),
+            encoded, task, targets,
             lambda network, batch, target: task.loss(network(batch), target, batch.weight), weights,
         )  # fmt: skip
         return self.train(problem, pupil, lesson)
@@ -153,6 +170,11 @@ class Pupil:
 
     reader: Reader
     network: StudentNetwork
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is one matrix on classical features."""
+        return isinstance(self.network.body, Bag) and not self.network.body.hidden
 
     def outputs(self, dataset: Dataset) -> Array:
         """Outputs [N,C]; rows of like length share a batch."""

@@ -277,7 +277,7 @@ class _Data:
             else:
                 self.flat = np.asarray(y)
                 self.targets = np.split(self.flat, np.cumsum(counts)[:-1])
-        self.scale = _norm(X) if scale is None else scale
+        self.scale = norm(X) if scale is None else scale
 
     @cached_property
     def whole(self) -> Rotated:
@@ -387,11 +387,11 @@ def balance(blocks: Sequence[Array]) -> Array:
     """
     if len(blocks) == 1:
         return np.ones(blocks[0].shape[1], dtype=np.float32)
-    scales = [(1.0 if place == 0 else 0.5) / _norm(block) for place, block in enumerate(blocks)]
+    scales = [(1.0 if place == 0 else 0.5) / norm(block) for place, block in enumerate(blocks)]
     return np.repeat(np.asarray(scales, dtype=np.float32), [block.shape[1] for block in blocks])
 
 
-def _norm(X: Any) -> float:
+def norm(X: Any) -> float:
     """Root mean square norm of the centred rows; 1 where they do not differ."""
     from scipy import sparse
 
