@@ -4,7 +4,8 @@ First come the heads on frozen features, which take seconds and cannot ruin the 
 model. Then the network is trained, if an estimate says that it fits into the time that is left: for few labels by pairs
 (contrastive), else by fine-tuning (LoRA where the network is too large for its optimiser), then averages of several
 fine-tunings. A step that does not improve the score ends the search. Scores are those of the validation part, or, under
-`FEW` labelled rows, of cross-validation in which every candidate makes all of its own choices anew.
+`FEW` labelled rows, of cross-validation in which every candidate makes all of its own choices anew. Where so few labels
+cannot tell the best head from the trained network, the mean of both is taken (`headstart.methods.ensemble`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ import torch
 from headstart import catalog
 from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
+from headstart.methods.ensemble import Ensemble, EnsembleFitted, mean
 from headstart.methods.network import GradientMethod, Network, Rows
 from headstart.methods.selection import FEW, out_of_fold, validation_part
 from headstart.runtime import Extractor, bf16_is_native, device
@@ -29,17 +31,21 @@ from headstart.types import Candidate
 FEW_A_CLASS = 64  # labelled rows a class up to which the methods for few labels are tried
 LARGE = 150_000_000  # parameters from which low-rank adapters train in place of the whole network
 LEAST = 5.0  # seconds that must be there to train a network
+CLEARLY = 2.0  # standard errors from which a difference is one
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A method that was tried. score: headline metric on validation. gain: over the best before it, in the metric."""
+    """A method that was tried. score: headline metric on validation. gain: over the best before it, in the metric.
+    outputs: of the rows that it was judged on.
+    """
 
     fitted: Fitted
     score: float
     loss: float
     seconds: float
     gain: float | None
+    outputs: Any
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,10 @@ class Auto(Method):
             if tried[-1].gain is not None and tried[-1].gain <= 0:
                 reason = f"{method.name} did not improve it"
                 break
-        level = [trial for trial in tried if trial.score == max(other.score for other in tried)]
-        cheap = [trial for trial in level if not trial.fitted.method.gradients]  # what costs more has to gain something
-        best = min(cheap or level, key=lambda trial: trial.loss)
+        best = self._best(problem, tried)
+        if isinstance(best.fitted, EnsembleFitted):
+            tried.append(best)
+            reason += f"; {best.fitted.description}: these rows do not tell which is better"
         fitted = best.fitted
         if problem.valid is None and not fitted.method.gradients and len(problem.train) >= FEW:
             fitted = fitted.method.fit(problem)  # a closed form wants all labels
@@ -84,7 +91,10 @@ class Auto(Method):
     def settled(self, fitted: Fitted) -> Auto:
         """The frozen steps, and the trained one only where it was the best: the others lost on all rows."""
         kept = [each.name for each in fitted.tried]
-        lost = {name for name in kept if catalog.find("methods", name).gradients} - {fitted.method.name}
+        used = [fitted.method.name]
+        if isinstance(fitted, EnsembleFitted):
+            used = [each.method.name for each in fitted.models]
+        lost = {name for name in kept if catalog.find("methods", name).gradients} - set(used)
         return replace(self, among=",".join(name for name in kept if name not in lost))
 
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
@@ -111,6 +121,44 @@ class Auto(Method):
         trained = [method for method in admitted if method.gradients]
         return [method for method in admitted if not method.gradients], trained
 
+    def _best(self, problem: Problem, tried: Sequence[Trial]) -> Trial:
+        """The best score; of equals a head, and of those the least loss. Of few labels see `_of_few`."""
+        if problem.valid is None and len(problem.train) < FEW and problem.task.name in Ensemble.tasks:
+            return self._of_few(problem, tried)
+        level = [trial for trial in tried if trial.score == max(other.score for other in tried)]
+        cheap = [trial for trial in level if not trial.fitted.method.gradients]  # what costs more has to gain something
+        return min(cheap or level, key=lambda trial: trial.loss)
+
+    def _of_few(self, problem: Problem, tried: Sequence[Trial]) -> Trial:
+        """The best head and the best trained network: the better one, or their mean where they are not told apart.
+
+        Self-training, which takes the unlabelled rows as far as they help, gives way only to a head clearly better.
+        """
+        task, targets = problem.task, problem.task.encode(problem.train.targets())
+
+        def surest(trials: Sequence[Trial]) -> Trial | None:
+            return min(trials, key=lambda trial: (-trial.score, trial.loss), default=None)
+
+        head = surest([trial for trial in tried if not trial.fitted.method.gradients])
+        network = surest([trial for trial in tried if trial.fitted.method.gradients])
+        spread = next((trial for trial in tried if trial.fitted.method.name == "selftrain"), None)
+        if head is not None and spread is not None and told_apart(task, targets, spread, head) >= -CLEARLY:
+            head = spread
+        if head is None or network is None:
+            found = head or network
+            assert found is not None
+            return found
+        lead = told_apart(task, targets, network, head)
+        if lead == 0 or abs(lead) > CLEARLY:
+            return network if lead > 0 else head
+        both = EnsembleFitted(
+            Ensemble(of=f"{head.fitted.method.name},{network.fitted.method.name}"), task, [head.fitted, network.fitted]
+        )
+        outputs = mean(task, [head.outputs, network.outputs])
+        score = task.score(outputs, targets)
+        gain = score - max(trial.score for trial in tried)
+        return Trial(both, score, _loss(task, outputs, targets), 0.0, gain, outputs)
+
     # --- trying --------------------------------------------------------------------------------------------------
 
     def _try(self, problem: Problem, method: Method, before: Sequence[Trial]) -> Trial:
@@ -129,7 +177,7 @@ class Auto(Method):
             outputs, targets = fitted.outputs(judged.without("target")), task.encode(judged.targets())
         score, loss = task.score(outputs, targets), _loss(task, outputs, targets)
         best = max((trial.score for trial in before), default=None)
-        return Trial(fitted, score, loss, time.monotonic() - started, None if best is None else score - best)
+        return Trial(fitted, score, loss, time.monotonic() - started, None if best is None else score - best, outputs)
 
     def _lack(self, problem: Problem, method: Method, pace: float) -> str | None:
         """Why the time does not suffice to train, or None. pace: `row_seconds`."""
@@ -182,6 +230,15 @@ def row_seconds(problem: Problem) -> float:
         if where.type == "cuda":
             torch.cuda.synchronize()
     return (time.monotonic() - started) / len(chosen)
+
+
+def told_apart(task: Task, targets: Any, one: Trial, other: Trial) -> float:
+    """By how many standard errors one scores higher than the other, rows resampled in pairs; 0 where no row differs."""
+    statistics = [task.statistics(trial.outputs, targets) for trial in (one, other)]
+    draws = np.random.default_rng(0).multinomial(len(targets), np.full(len(targets), 1 / len(targets)), size=200)
+    first, second = (np.asarray(task.combine(draws @ each)) for each in statistics)
+    error = float(np.std(first - second))
+    return 0.0 if error == 0 else (one.score - other.score) / error
 
 
 def told(tried: Sequence[Trial], metric: str, reason: str) -> str:
