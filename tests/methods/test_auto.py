@@ -65,6 +65,16 @@ def test_a_usable_model_is_there_where_the_time_is_spent(bert):
     assert [each.name for each in fitted.tried] == ["probe"] and "finetune would take about" in given.notes[-1]
 
 
+def test_a_training_is_shortened_to_the_passes_that_fit(bert, monkeypatch):
+    monkeypatch.setattr(auto, "row_seconds", lambda problem: 0.5)  # 40 rows, 3 passes: 60 s
+    monkeypatch.setattr(auto, "LEAST", 0.0)
+    given = problem(bert, many(60).select(range(40)), many(60).select(range(40, 60)), deadline=time.monotonic() + 90)
+    fitted = Auto(among="probe,finetune").fit(given)
+    assert [each.hyperparameters.get("epochs") for each in fitted.tried] == [None, 2]
+    shorter = Auto(among="probe,finetune").fit(given.replace(deadline=time.monotonic() + 30))
+    assert len(shorter.tried) == 1, "not one pass of 20 s fits into half of 30 s"
+
+
 def test_few_labels_are_judged_out_of_fold(bert):
     rows = many(60)
     given = problem(bert, rows)

@@ -70,10 +70,12 @@ class Auto(Method):
             tried.append(self._try(problem, method, tried))
         pace = row_seconds(problem) if trained and problem.deadline is not None else 0.0
         for method in trained:
-            if (lack := self._lack(problem, method, pace)) is not None:
-                reason = lack
+            shorter, needed = self._within(problem, method, pace)
+            left = problem.seconds_left
+            if left is not None and max(needed, LEAST) > left / 2:
+                reason = f"{method.name} would take about {needed:.0f} s of the {max(0.0, left / 2):.0f} s it may have"
                 break
-            tried.append(self._try(problem, method, tried))
+            tried.append(self._try(problem, shorter, tried))
             if tried[-1].gain is not None and tried[-1].gain <= 0:
                 reason = f"{method.name} did not improve it"
                 break
@@ -179,16 +181,17 @@ class Auto(Method):
         best = max((trial.score for trial in before), default=None)
         return Trial(fitted, score, loss, time.monotonic() - started, None if best is None else score - best, outputs)
 
-    def _lack(self, problem: Problem, method: Method, pace: float) -> str | None:
-        """Why the time does not suffice to train, or None. pace: `row_seconds`."""
-        left = problem.seconds_left
-        if left is None:
-            return None
+    def _within(self, problem: Problem, method: Method, pace: float) -> tuple[Method, float]:
+        """The method with no more passes than fit into half of the time that is left, one at least; and its seconds.
+
+        pace: `row_seconds`.
+        """
         fits = 1 if problem.valid is not None or len(problem.train) >= FEW else 1 + min(self.folds, 3)
-        needed = fits * method.rows_trained(len(problem.train)) * pace
-        if needed > left / 2 or left / 2 < LEAST:
-            return f"{method.name} would take about {needed:.0f} s of the {max(0.0, left / 2):.0f} s it may have"
-        return None
+        needed, left = fits * method.rows_trained(len(problem.train)) * pace, problem.seconds_left
+        if isinstance(method, GradientMethod) and left is not None and needed > left / 2 and method.epochs > 1:
+            passes = max(1, int(method.epochs * left / 2 / needed))
+            method, needed = replace(method, epochs=passes), needed * passes / method.epochs
+        return method, needed
 
 
 def planned(problem: Problem, effort: str) -> list[str]:

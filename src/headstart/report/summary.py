@@ -47,6 +47,7 @@ def rows(record: Record) -> list[tuple[str, str]]:
         lines.append(("HEAD START", matched(record.matched)))
     lines += comparisons(record)
     lines += targets.lines(record)
+    lines += [("tried", note.removeprefix("Tried, ")) for note in record.notes if note.startswith("Tried, ")]
     if not record.targets and record.shipped != record.chosen_transfer:
         lines.append(("ships", f"{shipped_title(record)}: {record.shipped_because}"))
     if record.folder:
