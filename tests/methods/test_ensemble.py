@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import expit, softmax
+from scipy.special import expit, log_softmax, softmax
 
 from headstart.errors import MethodError
 from headstart.methods.auto import Auto, Trial, told_apart
 from headstart.methods.base import Problem
-from headstart.methods.ensemble import Ensemble, EnsembleFitted, mean
+from headstart.methods.ensemble import Ensemble, EnsembleFitted, equally_sure, mean
 from headstart.methods.probe import Probe
 from headstart.runtime import Extractor
 from headstart.tasks.base import infer_task
@@ -47,6 +47,16 @@ def test_chances_are_averaged():
     assert np.isfinite(mean(Classification([0, 1, 2]), [np.array([[900.0, -900, 0]])] * 2)).all()
 
 
+def test_models_that_are_less_sure_are_heard_as_well():
+    task, given = Classification([0, 1, 2]), np.random.default_rng(0).normal(size=(50, 3))
+    quiet, loud = equally_sure(task, [given, 10 * given])
+    assert quiet == pytest.approx(10 * loud, rel=1e-3), "in the end they say the same"
+    sizes = [-(np.exp(p) * p).sum(axis=1).mean() for p in (log_softmax(f * given, axis=1) for f in (1, 10, quiet))]
+    assert sizes[2] == pytest.approx((sizes[0] + sizes[1]) / 2)
+    assert equally_sure(Regression(0, 1), [given[:, :1]] * 2) == [1.0, 1.0]
+    assert equally_sure(task, [np.zeros((4, 3)), given]) == [1.0, 1.0], "what says nothing stays as it is"
+
+
 @pytest.mark.parametrize("of", ["probe", "probe,probe", "probe,ensemble", "probe,baseline", "probe,multitask"])
 def test_what_cannot_be_a_part_is_refused(of):
     with pytest.raises(MethodError, match=r"HS-METHOD-002.*ensemble"):
@@ -58,7 +68,12 @@ def test_the_outputs_are_those_of_the_parts(bert):
     fitted = Ensemble(of="prototypes,probe").fit(given)
     assert [each.method.name for each in fitted.models] == ["prototypes", "probe"]
     alone = [each.outputs(given.train.without("target")) for each in fitted.models]
+    assert fitted.factors == [1.0, 1.0], "no other rows are there to see how sure they are"
     assert np.array_equal(fitted.outputs(given.train.without("target")), mean(given.task, alone))
+    more = Ensemble(of="prototypes,probe").fit(given.replace(unlabelled=texts(36).without("target")))
+    assert more.factors == pytest.approx(equally_sure(given.task, [m.outputs(texts(36)) for m in more.models]))
+    scaled = [factor * each for factor, each in zip(more.factors, alone)]
+    assert np.allclose(more.outputs(given.train.without("target")), mean(given.task, scaled))
     assert np.array_equal(alone[1], Probe().fit(given).outputs(given.train.without("target")))
     assert {row.layer.split(":")[0] for row in fitted.trained()} == {"prototypes", "probe"}
 

@@ -21,7 +21,7 @@ import torch
 from headstart import catalog
 from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
-from headstart.methods.ensemble import Ensemble, EnsembleFitted, mean
+from headstart.methods.ensemble import Ensemble, EnsembleFitted, equally_sure, mean
 from headstart.methods.network import GradientMethod, Network, Rows
 from headstart.methods.selection import FEW, out_of_fold, validation_part
 from headstart.runtime import Extractor, bf16_is_native, device
@@ -153,10 +153,11 @@ class Auto(Method):
         lead = told_apart(task, targets, network, head)
         if lead == 0 or abs(lead) > CLEARLY:
             return network if lead > 0 else head
-        both = EnsembleFitted(
-            Ensemble(of=f"{head.fitted.method.name},{network.fitted.method.name}"), task, [head.fitted, network.fitted]
-        )
-        outputs = mean(task, [head.outputs, network.outputs])
+        pair = (head, network)
+        factors = equally_sure(task, [each.outputs for each in pair])
+        method = Ensemble(of=",".join(each.fitted.method.name for each in pair))
+        both = EnsembleFitted(method, task, [each.fitted for each in pair], factors)
+        outputs = mean(task, [factor * each.outputs for factor, each in zip(factors, pair)])
         score = task.score(outputs, targets)
         gain = score - max(trial.score for trial in tried)
         return Trial(both, score, _loss(task, outputs, targets), 0.0, gain, outputs)

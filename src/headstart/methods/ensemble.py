@@ -5,11 +5,12 @@ is best: cross-validation on 12 to 100 rows has a standard error of 5 to 15 poin
 (Breiman 1996, Bagging predictors, section 4.2; for methods that differ, Dietterich 2000, Ensemble methods in machine
 learning),
 
-    output = log of mean over m of softmax(output of m)      (of labels: the logit of the mean; of numbers: the mean)
+    output = log of mean over m of softmax(f_m * output of m)   (of labels: the logit of the mean; of numbers: the mean)
 
-and every model runs once a row. Measured with minilm on development reviews, accuracy of selftrain, contrastive and
-their mean; labels a class, draw: 2: 0.441, 0.496, 0.496; 4: 0.546, 0.515, 0.547; 8: 0.685, 0.665, 0.712;
-16: 0.663, 0.691, 0.698. A probe and a nearest mean besides take 3 to 10 points off.
+with factors f_m by which all models are equally sure (`equally_sure`), so that none drowns the others. Every model runs
+once a row. Measured with minilm on ten development draws of reviews, 2 to 16 labels a class, mean accuracy: selftrain
+0.540, contrastive 0.551, the plain mean of both 0.558, equally sure 0.566; a probe and a nearest mean besides take 3 to
+10 points off.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +34,10 @@ from headstart.types import Json, LayerRow, Outputs
 if TYPE_CHECKING:
     from headstart.runtime import Extractor
     from headstart.sources.base import Source
+
+
+JUDGED = 500  # rows on which it is measured how sure the models are
+WIDEST = 7.0  # largest logarithm of a factor
 
 
 @dataclass(frozen=True)
@@ -89,16 +94,20 @@ class Ensemble(Method):
                 waiting -= 1
             folder = None if problem.folder is None else problem.folder / each.name
             models.append(each.fit(problem.replace(deadline=deadline, folder=folder)))
-        return EnsembleFitted(self, problem.task, models)
+        rows = problem.valid if problem.valid is not None else problem.unlabelled
+        if rows is None:
+            return EnsembleFitted(self, problem.task, models, [1.0] * len(models))
+        rows = rows.without("target").select(range(min(len(rows), JUDGED)))
+        return EnsembleFitted(self, problem.task, models, equally_sure(problem.task, [m.outputs(rows) for m in models]))
 
 
 class EnsembleFitted(Fitted):
-    """Several fitted models whose outputs are averaged."""
+    """Several fitted models whose outputs are averaged. factors: one a model, on its outputs."""
 
     kind: ClassVar[str] = "methods.ensemble"
 
-    def __init__(self, method: Method, task: Task, models: Sequence[Fitted]) -> None:
-        self.method, self.task, self.models = method, task, list(models)
+    def __init__(self, method: Method, task: Task, models: Sequence[Fitted], factors: Sequence[float]) -> None:
+        self.method, self.task, self.models, self.factors = method, task, list(models), list(factors)
         self.history: list[Json] = [{each.method.name: each.history[-1] for each in self.models if each.history}]
 
     @property
@@ -108,7 +117,7 @@ class EnsembleFitted(Fitted):
 
     def outputs(self, dataset: Dataset) -> Outputs:
         """[N,C]."""
-        return mean(self.task, [np.asarray(each.outputs(dataset)) for each in self.models])
+        return mean(self.task, [f * np.asarray(each.outputs(dataset)) for f, each in zip(self.factors, self.models)])
 
     def trained(self) -> list[LayerRow]:
         """The tables of all models."""
@@ -123,19 +132,41 @@ class EnsembleFitted(Fitted):
             (folder / str(place)).mkdir(parents=True, exist_ok=True)
             model.save(folder / str(place))
             facts.append({"kind": model.kind, "name": model.method.name, "settings": model.method.hyperparameters()})
-        (folder / "ensemble.json").write_text(json.dumps({"models": facts}, indent=1), encoding="utf-8")
+        written = json.dumps({"models": facts, "factors": self.factors}, indent=1)
+        (folder / "ensemble.json").write_text(written, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, task: Task, method: Method) -> EnsembleFitted:
         """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 unless every tensor matches."""
-        facts = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))["models"]
+        facts = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
         models = [
             fitted_class(each["kind"]).load(
                 folder / str(place), task, make(catalog.find("methods", each["name"]), each["settings"])
             )
-            for place, each in enumerate(facts)
+            for place, each in enumerate(facts["models"])
         ]
-        return cls(method, task, models)
+        return cls(method, task, models, facts["factors"])
+
+
+def equally_sure(task: Task, outputs: Sequence[Any]) -> list[float]:
+    """Factors on the outputs [N,C] of several models by which the mean entropies of their chances are equal.
+
+    They come to the mean of what they were. Of labels and numbers, and where a model is quite sure of all: ones.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import log_softmax
+
+    def entropy(power: float, values: Array) -> float:
+        logs = log_softmax(np.exp(power) * values, axis=1)
+        return -float((np.exp(logs) * logs).sum(axis=1).mean())
+
+    given = [np.asarray(each, dtype=np.float64) for each in outputs]
+    if task.name != "classification":
+        return [1.0] * len(given)
+    wanted = float(np.mean([entropy(0.0, each) for each in given]))
+    if any(not entropy(WIDEST, each) < wanted < entropy(-WIDEST, each) for each in given):
+        return [1.0] * len(given)
+    return [float(np.exp(brentq(lambda power, e=each: entropy(power, e) - wanted, -WIDEST, WIDEST))) for each in given]
 
 
 def mean(task: Task, outputs: Sequence[Array]) -> Array:
