@@ -6,6 +6,7 @@ import io
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from headstart.report.terminal import HEIGHT, page, plot
@@ -38,6 +39,16 @@ def test_the_bar_runs_from_the_transfers_labels_to_the_controls_at_the_level() -
     share = 1.0 - (right - left) / (last - first)
     assert 32 * (1600 / 32) ** share == pytest.approx(start.transfer_labels, rel=0.1)
     assert sizes.split()[0] == "32" and sizes.endswith("1 600  labels")
+
+
+def test_no_point_stands_on_the_multiplier() -> None:
+    start = reviews_head_start()
+    sizes = np.geomspace(start.control.sizes[0], start.control.sizes[-1], 12).round().astype(int).tolist()
+    for moved in range(1, 11):  # a point of the control lies at the level, everywhere along the bar
+        scores = [[start.level - 0.1]] * 11 + [[start.level]]
+        scores[moved] = [start.level]
+        control = replace(start.control, sizes=sizes, scores=scores, fitted=[each[0] for each in scores])
+        assert " 21x " in plot(replace(start, control=control), "accuracy", width=84)
 
 
 def test_every_size_of_both_curves_is_marked() -> None:

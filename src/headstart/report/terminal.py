@@ -102,11 +102,23 @@ class _Canvas:
         sign = {"exact": "", "more than": ">", "less than": "<"}[start.bound]
         text = f" {sign}{wording.times(start.multiplier)} "
         line = list(marks["left"] + marks["bar"] * (right - left - 1) + marks["right"])
-        at = (right - left + 1 - len(text)) // 2
-        if at >= 2:
+        middle = (right - left + 1 - len(text)) // 2
+        taken = self._points(self.row(start.level), start.transfer, start.control)
+        free = [at for at in range(2, 2 * middle - 1) if not taken & set(range(left + at, left + at + len(text)))]
+        if middle >= 2:
+            at = min(free or [middle], key=lambda place: abs(place - middle))
             line[at : at + len(text)] = text
         for offset, mark in enumerate(line):
             self.cells[self.row(start.level)][left + offset] = (mark, "bar")
+
+    def _points(self, row: int, *curves: Curve) -> set[int]:
+        """The columns where a point of these curves will stand in the row."""
+        return {
+            self.column(size)
+            for curve in curves
+            for size, scores in zip(curve.sizes, curve.scores, strict=True)
+            if self.row(float(np.mean(scores))) == row
+        }
 
     def curve(self, role: str, curve: Curve, marks: dict[str, str]) -> None:
         """The fit as dots where nothing stands yet, and the mean score of every size."""
