@@ -17,6 +17,9 @@ causes ("pass") is tokenising, storing and batches at the edges of windows, whic
 it can be negative where the rows of the bare sample are longer than the others.
 
 Bars: images 5x, texts 3x, 90 % of the bare loop, 3 s for the second fit.
+
+Measured, two quiet cores: a fit of 20 000 reviews on another target, 0 forward passes, 2.95 s after start-up with the
+last layer, 6.7 s with the layers chosen.
 """
 
 from __future__ import annotations
