@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from headstart.methods.base import Problem
 from headstart.methods.finetune import Finetune
 from headstart.methods.probe import Probe
 from headstart.methods.selection import FEW, out_of_fold, validation_part
+from headstart.report import summary
 from headstart.runtime import Extractor
 from headstart.sources.identity import Identity
 from headstart.tasks.base import infer_task
 from headstart.testing import dataset_with
 from tests.conformance.examples import WORDS, texts, tiny_bert
+from tests.report.records import positive
 
 
 @pytest.fixture
@@ -108,6 +111,13 @@ def test_a_search_is_narrowed_before_it_is_repeated(bert):
     rows = texts(60)
     fitted = Auto(among="probe,finetune").fit(problem(bert, rows.select(range(40)), rows.select(range(40, 60))))
     assert Auto().settled(fitted).among == "probe"
+
+
+def test_the_summary_shows_what_the_search_tells(bert):
+    given = problem(bert, texts(60))
+    Auto(among="probe").fit(given)
+    lines = dict(summary.rows(replace(positive(), notes=given.notes)))
+    assert lines["tried"].startswith("accuracy on validation: probe") and "nothing is left to try" in lines["tried"]
 
 
 def test_nothing_that_fits_is_refused_by_name():

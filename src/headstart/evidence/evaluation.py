@@ -144,7 +144,8 @@ def _fit_all(problem: Problem, methods: Sequence[Method], effort: str) -> list[E
 def _cross_validated(problem: Problem, method: Method, fitted: Fitted, effort: str) -> float:
     """The score out of fold on the training rows, where there is no validation part."""
     if fitted.tried:
-        return max(each.validation or -np.inf for each in fitted.tried if each.name == fitted.method.name)
+        own = [each.validation for each in fitted.tried if each.name == fitted.method.name]
+        return max(score for score in own if score is not None)
     outputs = out_of_fold(method, limited(problem, method, 0.0, effort), 3 if method.gradients else 5)
     return problem.task.score(outputs, problem.task.encode(problem.train.targets()))
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from headstart import catalog
 from headstart.datasets.base import Dataset
 from headstart.errors import ArtefactError, MethodError, did_you_mean
 from headstart.tasks.base import Task
@@ -250,3 +251,16 @@ def fitted_class(kind: str) -> type[Fitted]:
         if isinstance(value, type) and issubclass(value, Fitted) and getattr(value, "kind", None) == kind:
             return value
     raise ArtefactError("HS-ARTEFACT-004", f'model.json names the kind "{kind}".', "Copy the run again.")
+
+
+def save_part(model: Fitted, folder: Path) -> Json:
+    """Write a model that is one of several into its own folder; returns what `load_part` needs besides the task."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder)
+    return {"kind": model.kind, "method": {"name": model.method.name, "settings": model.method.hyperparameters()}}
+
+
+def load_part(facts: Json, folder: Path, task: Task) -> Fitted:
+    """What `save_part` wrote. Raises ArtefactError HS-ARTEFACT-003 or HS-ARTEFACT-004 for what is not that."""
+    method = make(catalog.find("methods", facts["method"]["name"]), facts["method"]["settings"])
+    return fitted_class(facts["kind"]).load(folder, task, method)

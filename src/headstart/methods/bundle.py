@@ -17,7 +17,7 @@ from torch import nn
 
 from headstart import catalog
 from headstart.datasets.base import Dataset
-from headstart.methods.base import Fitted, Method, fitted_class, make
+from headstart.methods.base import Fitted, Method, load_part, save_part
 from headstart.methods.network import NetworkFitted
 from headstart.tasks.base import Task
 from headstart.tasks.several import Several
@@ -74,10 +74,8 @@ class Bundle(Fitted):
         """``bundle.json`` and a folder for each model."""
         facts = []
         for place, (model, columns) in enumerate(self.distinct()):
-            (folder / str(place)).mkdir(parents=True, exist_ok=True)
-            model.save(folder / str(place))
-            method = {"name": model.method.name, "settings": model.method.hyperparameters()}
-            facts.append({"kind": model.kind, "method": method, "task": model.task.to_json(), "columns": columns})
+            part = save_part(model, folder / str(place))
+            facts.append({**part, "task": model.task.to_json(), "columns": columns})
         (folder / "bundle.json").write_text(json.dumps({"models": facts}, indent=1), encoding="utf-8")
 
     @classmethod
@@ -86,9 +84,8 @@ class Bundle(Fitted):
         assert isinstance(task, Several)
         models: dict[str, Fitted] = {}
         for place, facts in enumerate(json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["models"]):
-            own = make(catalog.find("methods", facts["method"]["name"]), facts["method"]["settings"])
             part = catalog.find("tasks", facts["task"]["name"]).from_json(facts["task"])
-            model = fitted_class(facts["kind"]).load(folder / str(place), part, own)
+            model = load_part(facts, folder / str(place), part)
             models |= dict.fromkeys(facts["columns"], model)
         return cls(method, task, models)
 

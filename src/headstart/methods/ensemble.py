@@ -27,7 +27,7 @@ import numpy as np
 from headstart import catalog
 from headstart.datasets.base import Dataset
 from headstart.errors import MethodError
-from headstart.methods.base import Fitted, Method, Need, Problem, fitted_class, hyper, make
+from headstart.methods.base import Fitted, Method, Need, Problem, hyper, load_part, make, save_part
 from headstart.tasks.base import Array, Task
 from headstart.types import Json, LayerRow, Outputs
 
@@ -127,11 +127,7 @@ class EnsembleFitted(Fitted):
 
     def save(self, folder: Path) -> None:
         """``ensemble.json`` and a folder for each model."""
-        facts = []
-        for place, model in enumerate(self.models):
-            (folder / str(place)).mkdir(parents=True, exist_ok=True)
-            model.save(folder / str(place))
-            facts.append({"kind": model.kind, "name": model.method.name, "settings": model.method.hyperparameters()})
+        facts = [save_part(model, folder / str(place)) for place, model in enumerate(self.models)]
         written = json.dumps({"models": facts, "factors": self.factors}, indent=1)
         (folder / "ensemble.json").write_text(written, encoding="utf-8")
 
@@ -139,12 +135,7 @@ class EnsembleFitted(Fitted):
     def load(cls, folder: Path, task: Task, method: Method) -> EnsembleFitted:
         """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 unless every tensor matches."""
         facts = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
-        models = [
-            fitted_class(each["kind"]).load(
-                folder / str(place), task, make(catalog.find("methods", each["name"]), each["settings"])
-            )
-            for place, each in enumerate(facts["models"])
-        ]
+        models = [load_part(each, folder / str(place), task) for place, each in enumerate(facts["models"])]
         return cls(method, task, models, facts["factors"])
 
 

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from headstart.nn.linear import STRENGTHS, norm
+from headstart.nn.linear import STRENGTHS, best_factor, norm
 from headstart.nn.solvers import Rotated, ridge, rotate
 from headstart.tasks.base import Task
 
@@ -101,14 +101,12 @@ def _basis(X: Any, rows: Array, weights: Array | None) -> Rotated:
 
 def _factor(task: Task, outputs: Array, Y: Array) -> float:
     """What these outputs are to be multiplied by to say Y with the least cross-entropy."""
-    from scipy.optimize import minimize_scalar
     from scipy.special import log_expit, log_softmax
 
-    def loss(power: float) -> float:
-        logits = np.exp(power) * outputs
+    def loss(factor: float) -> float:
+        logits = factor * outputs
         if task.name == "classification":
             return -float((Y * log_softmax(logits, axis=1)).sum(axis=1).mean())
         return -float((Y * log_expit(logits) + (1 - Y) * log_expit(-logits)).mean())
 
-    found = minimize_scalar(loss, bounds=(-3, 7), method="bounded", options={"xatol": 1e-3})
-    return float(np.exp(found.x))
+    return best_factor(loss)

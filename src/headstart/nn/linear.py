@@ -19,8 +19,7 @@ Measured, one thread: 2 000 rows of 384 features, 6 classes, 5 folds: 0.7 s;
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,7 +28,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from headstart.nn.solvers import LARGEST_SPARSE, Rotated, Start, rotate
+from headstart.nn.solvers import LARGEST_SPARSE, Rotated, Start, rotate, workers
 from headstart.nn.squares import LeftOut
 from headstart.tasks.base import Targets, Task
 
@@ -91,8 +90,8 @@ def fit_linear(
     value: taken as it is, and only scored). owner: for token tasks, [n] ascending row of each token; then y is int [n]
     or the list of N arrays, of which the first tokens of a row are those in X. weights: [N] of the rows in the training
     loss, mean 1; the scores that choose count every row once. outside: whether the out-of-fold outputs of all rows are
-    wanted, which cost another fit a fold where the search takes a part of the rows; without them cv_score is that of
-    the part.
+    wanted, which cost another fit a fold where the search fits a part of the rows; without them cv_score is that of
+    the rows that judged.
     """
     with threadpool_limits(1):
         return _fit(_Data(task, X, y, owner, weights=weights), groups, seed, strengths, folds, outside)
@@ -165,11 +164,16 @@ def _with_squares(data: _Data, fold: Array, fit: LinearFit) -> LinearFit:
 
 
 def _factor(data: _Data, outputs: Array) -> float:
-    """What these outputs are to be multiplied by for the least loss (temperature scaling, Guo et al. 2017)."""
+    """What these outputs are to be multiplied by for the least loss of the task."""
+    return best_factor(lambda factor: data.loss(factor * outputs))
+
+
+def best_factor(loss: Callable[[float], float]) -> float:
+    """The factor on outputs, from 0.05 to 1 100, of the least loss (temperature scaling, Guo et al. 2017)."""
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
-        lambda power: data.loss(np.exp(power) * outputs), bounds=(-3, 7), method="bounded", options={"xatol": 1e-3}
+        lambda power: loss(float(np.exp(power))), bounds=(-3, 7), method="bounded", options={"xatol": 1e-3}
     )
     return float(np.exp(found.x))
 
@@ -347,7 +351,7 @@ class _Folds:
 
     def outputs(self, strength: float) -> Array:
         """Of all items [n,C]; each product runs on one thread, so a fold to a core is fitted at a time."""
-        cores = min(len(self.parts), int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+        cores = workers(len(self.parts))
         if cores < 2 or sum(part.Z.size for part in self.parts) < LARGE:
             found = [part.outputs(strength) for part in self.parts]
         else:

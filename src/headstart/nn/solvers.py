@@ -249,6 +249,11 @@ def _binomial(basis: Rotated, y: Array, strength: float, start: Start) -> tuple[
     return _minimise(basis, losses, np.log(share / (1 - share)), strength, start)
 
 
+def workers(pieces: int) -> int:
+    """How many of these pieces of work go at once, each product on one thread."""
+    return min(pieces, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+
+
 def _minimise(
     basis: Rotated,
     losses: Callable[[Array, slice], tuple[float, Array, Array]],
@@ -270,27 +275,29 @@ def _minimise(
     dtype = Z.dtype
     parts = [slice(first, min(first + PART, n)) for first in range(0, n, PART)]
 
-    def part_of(part: slice, weight: Array, bias: Array) -> tuple[float, Array, Array, Array]:
-        """Loss, slopes of the weight [r,C] and of the bias [C], probabilities [m,C]."""
-        logits = np.asarray(np.asarray(Z[part] @ weight.T.astype(dtype), dtype=np.float64) + bias)
-        value, residual, chances = losses(logits, part)
-        return value, np.asarray(Z[part].T @ residual.astype(dtype), dtype=np.float64), residual.sum(axis=0), chances
+    def losses_of(part: slice, weight: Array, bias: Array) -> tuple[float, Array, Array]:
+        return losses(np.asarray(np.asarray(Z[part] @ weight.T.astype(dtype), dtype=np.float64) + bias), part)
+
+    def slopes_of(part: slice, weight: Array, bias: Array) -> tuple[float, Array, Array]:
+        """Loss, slopes of the weight [r,C] and of the bias [C]."""
+        value, residual, _ = losses_of(part, weight, bias)
+        return value, np.asarray(Z[part].T @ residual.astype(dtype), dtype=np.float64), residual.sum(axis=0)
 
     def objective(flat: Array) -> tuple[float, Array]:
         weight = flat[: outputs * width].reshape(outputs, width) * scale
         bias = flat[outputs * width :] * offset
-        found = list(each(lambda part: part_of(part, weight, bias)[:3], parts))
+        found = list(each(lambda part: slopes_of(part, weight, bias), parts))
         value, slope, tilt = (sum(values[1:], values[0]) for values in zip(*found))
         gradient = np.concatenate([((strength * slope.T + weight) * scale).ravel(), strength * tilt * offset])
         return strength * value + 0.5 * float(np.einsum("cd,cd->", weight, weight)), gradient
 
-    cores = min(len(parts), int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    cores = workers(len(parts))
     with contextlib.ExitStack() as stack:
         each: Callable[..., Iterable[Any]] = map
         if cores > 1:
             each = stack.enter_context(ThreadPoolExecutor(cores)).map
         weight, bias = (np.zeros((outputs, width)), default) if start is None else start
-        chances = np.concatenate(list(each(lambda part: part_of(part, weight, bias)[3], parts)))
+        chances = np.concatenate(list(each(lambda part: losses_of(part, weight, bias)[2], parts)))
         variance = np.maximum((chances * (1 - chances)).mean(axis=0), 1e-6)  # [C]
         scale = 1 / np.sqrt(1 + strength * np.outer(variance, basis.curvature))  # [C,r]
         offset = 1 / np.sqrt(strength * n * variance)  # [C]
