@@ -46,8 +46,8 @@ READ_UNLABELLED = {"selftrain", "auto"}
 class Watched(Auto):
     """Auto, whose trials can be looked at afterwards."""
 
-    def _try(self, problem: Any, method: Any, before: Any) -> Any:
-        trial = super()._try(problem, method, before)
+    def _try(self, problem: Any, method: Any, before: Any, folds: int = 0) -> Any:
+        trial = super()._try(problem, method, before, folds)
         object.__setattr__(self, "trials", [*before, trial])
         return trial
 

@@ -78,6 +78,19 @@ def test_a_training_is_shortened_to_the_passes_that_fit(bert, monkeypatch):
     assert len(shorter.tried) == 1, "not one pass of 20 s fits into half of 30 s"
 
 
+def test_of_few_labels_the_folds_are_cut_before_the_passes(bert):
+    given, method = problem(bert, many(60)), Finetune()  # 60 rows, 3 passes: 180 rows, and 120 a fold of three
+
+    def within(seconds):
+        shorter, folds, needed = Auto()._within(given.replace(deadline=time.monotonic() + seconds), method, 1.0)
+        return shorter.epochs, folds, needed
+
+    assert within(1200) == (3, 3, 180 + 3 * 120)
+    assert within(800) == (3, 2, 180 + 2 * 90)
+    assert within(500) == (2, 2, 120 + 2 * 60)
+    assert within(100)[:2] == (1, 2), "one pass is the least"
+
+
 def test_few_labels_are_judged_out_of_fold(bert):
     rows = many(60)
     given = problem(bert, rows)

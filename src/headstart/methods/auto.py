@@ -70,12 +70,12 @@ class Auto(Method):
             tried.append(self._try(problem, method, tried))
         pace = row_seconds(problem) if trained and problem.deadline is not None else 0.0
         for method in trained:
-            shorter, needed = self._within(problem, method, pace)
+            shorter, folds, needed = self._within(problem, method, pace)
             left = problem.seconds_left
             if left is not None and max(needed, LEAST) > left / 2:
                 reason = f"{method.name} would take about {needed:.0f} s of the {max(0.0, left / 2):.0f} s it may have"
                 break
-            tried.append(self._try(problem, shorter, tried))
+            tried.append(self._try(problem, shorter, tried, folds))
             if tried[-1].gain is not None and tried[-1].gain <= 0:
                 reason = f"{method.name} did not improve it"
                 break
@@ -164,14 +164,14 @@ class Auto(Method):
 
     # --- trying --------------------------------------------------------------------------------------------------
 
-    def _try(self, problem: Problem, method: Method, before: Sequence[Trial]) -> Trial:
-        """Fit and score one method. One that trains a network gets half of the time that is left."""
+    def _try(self, problem: Problem, method: Method, before: Sequence[Trial], folds: int = 0) -> Trial:
+        """Fit and score one method; folds: 0 = the setting. One that trains a network gets half of the time left."""
         started = time.monotonic()
         task, left = problem.task, problem.seconds_left
         if method.gradients and left is not None:
             problem = problem.replace(deadline=started + max(1.0, left / 2))
         if problem.valid is None and len(problem.train) < FEW:
-            outputs = out_of_fold(method, problem, min(self.folds, 3) if method.gradients else self.folds)
+            outputs = out_of_fold(method, problem, folds or self.folds)
             fitted, targets = method.fit(problem), task.encode(problem.train.targets())
         else:
             part = validation_part(problem)
@@ -182,17 +182,27 @@ class Auto(Method):
         best = max((trial.score for trial in before), default=None)
         return Trial(fitted, score, loss, time.monotonic() - started, None if best is None else score - best, outputs)
 
-    def _within(self, problem: Problem, method: Method, pace: float) -> tuple[Method, float]:
-        """The method with no more passes than fit into half of the time that is left, one at least; and its seconds.
+    def _within(self, problem: Problem, method: Method, pace: float) -> tuple[Method, int, float]:
+        """The method, its folds and its seconds: no more passes than fit into half of the time that is left.
 
-        pace: `row_seconds`.
+        Of few rows the folds are cut down first, then the passes, to one at least. pace: `row_seconds`.
         """
-        fits = 1 if problem.valid is not None or len(problem.train) >= FEW else 1 + min(self.folds, 3)
-        needed, left = fits * method.rows_trained(len(problem.train)) * pace, problem.seconds_left
-        if isinstance(method, GradientMethod) and left is not None and needed > left / 2 and method.epochs > 1:
-            passes = max(1, int(method.epochs * left / 2 / needed))
-            method, needed = replace(method, epochs=passes), needed * passes / method.epochs
-        return method, needed
+        rows, left, folds = len(problem.train), problem.seconds_left, min(self.folds, 3)
+        half = np.inf if left is None else left / 2
+
+        def seconds(method: Method, folds: int) -> float:
+            crossed = problem.valid is None and rows < FEW
+            parts = [rows, *[rows - rows // folds] * folds] if crossed else [rows]
+            return pace * sum(method.rows_trained(part) for part in parts)
+
+        if seconds(method, folds) > half:
+            folds = 2
+        needed = seconds(method, folds)
+        if isinstance(method, GradientMethod) and needed > half:
+            passes = method.epochs or round(method.rows_trained(rows) / rows)
+            method = replace(method, epochs=max(1, int(passes * half / needed)))
+            needed = seconds(method, folds)
+        return method, folds, needed
 
 
 def planned(problem: Problem, effort: str) -> list[str]:
