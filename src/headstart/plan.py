@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -12,7 +12,7 @@ from headstart.datasets.base import Dataset
 from headstart.errors import MethodError, UsageError
 from headstart.evidence.separately import separately
 from headstart.methods.auto import Auto
-from headstart.methods.base import Method, Problem, make
+from headstart.methods.base import Method, Need, Problem, make
 from headstart.methods.network import GradientMethod, layer_rows
 from headstart.report.layers import LayerTable
 from headstart.sources.base import Source
@@ -51,13 +51,13 @@ def transfers(
     method: str,
     effort: Effort,
     settings: Json,
-    unlabelled: bool = False,
+    given: Collection[Need] = (),
 ) -> list[Method]:
     """The transfers to try: the one named, or `Auto`, which is a search. Raises MethodError HS-METHOD-001 to -003."""
     if method != "auto":
         found = catalog.find("methods", method)
         chosen: Method = make(found, settings)
-        separately(chosen, task).admit(task, source, dataset, unlabelled)
+        separately(chosen, task).admit(task, source, dataset, given)
         return [chosen]
     if settings:
         raise MethodError(

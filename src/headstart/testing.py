@@ -205,24 +205,26 @@ def check_method(
     task_class: type[Task],
     source: Source | None,
     unlabelled: Dataset | None = None,
+    domain: Dataset | None = None,
 ) -> None:
     """Fitting, determinism, saving, loading and resuming of a method on a small labelled dataset.
 
     A method that cannot do this has to refuse by name; then nothing else is checked. unlabelled: further rows, for
-    methods that use them.
+    methods that use them. domain: rows of another domain, for methods that adapt to one.
     """
+    further = {"unlabelled": unlabelled, "domain": domain}
     assert json.loads(json.dumps(method.hyperparameters())) is not None
     try:
-        method.admit(task_class.learn(dataset), source, dataset, unlabelled is not None)
+        method.admit(task_class.learn(dataset), source, dataset, [need for need, rows in further.items() if rows])  # type: ignore[misc]
     except MethodError as error:
         assert method.name in str(error), f"the refusal does not name {method.name}: {error}"
         return
     before = {} if source is None else {name: value.clone() for name, value in source.network.state_dict().items()}
-    fitted = _fit(method, dataset, task_class, source, unlabelled)
+    fitted = _fit(method, dataset, task_class, source, **further)
     blind = dataset.without("target")
     outputs = fitted.outputs(blind)
     assert len(fitted.predict(blind)) == len(dataset), "predict changes the number of rows"
-    again = _fit(method, dataset, task_class, source, unlabelled).outputs(blind)
+    again = _fit(method, dataset, task_class, source, **further).outputs(blind)
     assert _equal(outputs, again), "two fits with the same seed predict differently"
     if source is not None:
         after = source.network.state_dict()
@@ -237,7 +239,7 @@ def check_method(
         loaded = type(fitted).load(place, fitted.task, method)
         assert _equal(outputs, loaded.outputs(blind)), "outputs before saving and after loading differ"
         assert loaded.trained() == fitted.trained(), "the table of what trained is another one after loading"
-        _check_resume(method, dataset, task_class, source, unlabelled, Path(folder) / "work", outputs)
+        _check_resume(method, dataset, task_class, source, further, Path(folder) / "work", outputs)
 
 
 def _fit(
@@ -245,7 +247,6 @@ def _fit(
     dataset: Dataset,
     task_class: type[Task],
     source: Source | None,
-    unlabelled: Dataset | None = None,
     **more: Any,
 ) -> Fitted:
     """A fit on two thirds of the rows, with every third row for validation."""
@@ -262,7 +263,6 @@ def _fit(
             extractor,
             seed=3,
             options=options,
-            unlabelled=unlabelled,
             **more,
         )
     )
@@ -277,7 +277,7 @@ def _check_resume(
     dataset: Dataset,
     task_class: type[Task],
     source: Source | None,
-    unlabelled: Dataset | None,
+    further: dict[str, Dataset | None],
     folder: Path,
     outputs: Any,
 ) -> None:
@@ -293,8 +293,8 @@ def _check_resume(
     interval, engine.CHECKPOINT_SECONDS = engine.CHECKPOINT_SECONDS, 0.0
     try:
         with contextlib.suppress(_Killed):
-            _fit(method, dataset, task_class, source, unlabelled, folder=folder, report=kill)
-        resumed = _fit(method, dataset, task_class, source, unlabelled, folder=folder)
+            _fit(method, dataset, task_class, source, folder=folder, report=kill, **further)
+        resumed = _fit(method, dataset, task_class, source, folder=folder, **further)
     finally:
         engine.CHECKPOINT_SECONDS = interval
     assert _equal(outputs, resumed.outputs(dataset.without("target"))), "a killed fit that goes on ends differently"

@@ -26,7 +26,7 @@ from headstart.errors import ArtefactError, DataError, UsageError
 from headstart.evidence.controls import controls
 from headstart.evidence.evaluation import evaluate
 from headstart.evidence.splits import Split, exact_straddlers, move, near_straddlers, split
-from headstart.methods.base import Method, Problem
+from headstart.methods.base import Method, Need, Problem
 from headstart.nn.prompts import canonical
 from headstart.plan import Effort
 from headstart.ranking import auto
@@ -112,7 +112,8 @@ def fit(
     with trusting(trust_remote_code):
         chosen = choose_source(dataset, source)
     rivals = auto.rivals(dataset.modality) if source == "auto" else []
-    transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), extra is not None)
+    there: list[Need] = [] if extra is None else ["unlabelled"]
+    transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), there)
     for each in transfers:
         learned = each.widened(learned)
     notes: list[str] = []

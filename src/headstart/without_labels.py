@@ -94,7 +94,7 @@ def fit(
         catalog.find("methods", "zeroshot" if method == "auto" else method),
         {**(settings or {}), "labels": prompts.canonical(labels)},
     )
-    how.admit(task, chosen, rows, extra is not None)
+    how.admit(task, chosen, rows, [] if extra is None else ["unlabelled"])
     clock.lap("reading")
     if dry_run:
         return plan.dry_run(rows, task, chosen, [how], seed)

@@ -46,7 +46,8 @@ def test_method(name, kind, tmp_path, monkeypatch):
     encoder = str(tmp_path / "words")  # what methods that read words into images know them by
     tiny_bert(tmp_path).save(tmp_path / "words")
     method, task = quick(catalog.find("methods", name), encoder=encoder), catalog.find("tasks", "classification")
-    check_method(method, rows(), task, source(tmp_path), unlabelled=rows(36).without("target"))
+    further = rows(36).without("target")
+    check_method(method, rows(), task, source(tmp_path), unlabelled=further, domain=further)
 
 
 @pytest.mark.parametrize("name", catalog.names("methods"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from headstart.datasets.base import Dataset
-from headstart.methods.base import Fitted, Method, Problem
+from headstart.methods.base import Fitted, Method, Need, Problem
 from headstart.methods.bundle import Bundle, one_network
 from headstart.tasks.base import Task
 from headstart.tasks.several import Several
@@ -44,10 +44,10 @@ class Separately(Method):
         found = [name for part in _parts(task).values() for name in self.given.outputs_read(extractor, part)]
         return list(dict.fromkeys(found))
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse what the method cannot do for one of the targets."""
         for column, part in _parts(task).items():
-            self.given.admit(part, source, dataset.aim(column), unlabelled)
+            self.given.admit(part, source, dataset.aim(column), given)
 
     def rows_trained(self, rows: int) -> float:
         """Those of all fits; of two where the number of targets is not known."""

@@ -266,7 +266,7 @@ def told(tried: Sequence[Trial], metric: str, reason: str) -> str:
 
 def _admits(method: Method, problem: Problem) -> bool:
     try:
-        method.admit(problem.task, problem.source, problem.train, problem.unlabelled is not None)
+        method.admit(problem.task, problem.source, problem.train, problem.given)
     except MethodError:
         return False
     return True

@@ -11,7 +11,7 @@ import importlib.util
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
@@ -50,7 +50,9 @@ class Problem:
     seed: all randomness. deadline: ``time.monotonic()`` value or None. folder: for checkpoints. report: progress
     callback (stage, done, total). notes: lines for the user. options: engine settings such as precision; with
     ``drift`` False what moved is not measured; ``head`` is one to start from in place of the probe's.
-    unlabelled: further rows with the same inputs and no target column, none of which is a test row; or None.
+    unlabelled: further rows with the same inputs and no target column, none of which is a test row; or None. domain:
+    the rows of the domain to adapt to, with the same inputs and no target column, those that are predicted among them;
+    or None. Then ``train`` may have a column with the role ``domain``.
     """
 
     train: Dataset
@@ -65,10 +67,17 @@ class Problem:
     notes: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
     unlabelled: Dataset | None = None
+    domain: Dataset | None = None
 
     def replace(self, **changes: Any) -> Problem:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    @property
+    def given(self) -> list[Need]:
+        """What there is besides labelled rows and a source."""
+        there: dict[Need, Dataset | None] = {"unlabelled": self.unlabelled, "domain": self.domain}
+        return [need for need, rows in there.items() if rows is not None]
 
     @property
     def seconds_left(self) -> float | None:
@@ -115,14 +124,16 @@ class Fitted(ABC):
         """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 unless every tensor matches."""
 
 
-Need: TypeAlias = Literal["labels", "source", "network", "unlabelled"]
-"""What a method may require: labelled rows, a source, a source whose network can train, further unlabelled rows."""
+Need: TypeAlias = Literal["labels", "source", "network", "unlabelled", "domain"]
+"""What a method may require: labelled rows, a source, a source whose network can train, further unlabelled rows, rows
+of another domain to adapt to."""
 
 LACKS: dict[Need, tuple[str, str]] = {
     "labels": ("labelled rows", "Name the column to predict with --target."),
     "source": ("a source; tables have none", "Name one with --source, or use --method baseline."),
     "network": ("a network to train", "Use --method probe, or another source."),
     "unlabelled": ("unlabelled rows", "Give them with --unlabelled PATH."),
+    "domain": ("rows of a domain to adapt to", "Use `headstart adapt SOURCE TARGET`."),
 }
 
 
@@ -159,16 +170,17 @@ class Method(ABC):
         """Names of the source's outputs that `fit` will read from the extractor; the task's need by default."""
         return [task.needs]
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse what the method cannot do. Raises MethodError HS-METHOD-003 that names the method and what is missing.
 
-        dataset: the rows it would be fitted on; unlabelled: whether there are further rows without a target.
+        dataset: the rows it would be fitted on. given: which of ``unlabelled`` and ``domain`` there are.
         """
         there: dict[Need, bool] = {
             "labels": dataset.target is not None,
             "source": source is not None,
             "network": source is not None and any(True for _ in source.network.parameters()),
-            "unlabelled": unlabelled,
+            "unlabelled": "unlabelled" in given,
+            "domain": "domain" in given,
         }
         for need in self.needs:
             if not there[need]:

@@ -9,7 +9,7 @@ norm trains, as they do in fine-tuning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +18,7 @@ from torch import nn
 from headstart.datasets.base import Dataset
 from headstart.engine import Group
 from headstart.errors import MethodError
-from headstart.methods.base import Problem, hyper
+from headstart.methods.base import Need, Problem, hyper
 from headstart.methods.network import GradientMethod
 from headstart.methods.probe import Probe
 from headstart.tasks.base import Task
@@ -37,9 +37,9 @@ class Bitfit(GradientMethod):
     learning_rate: float = hyper(1e-3, "highest learning rate of the biases", low=1e-8, high=1.0)
     head_rate: float = hyper(0.5, "factor on the rate of the head", low=0.0, high=1000.0)
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """See `Method.admit`; also refuses a source with neither biases nor norms."""
-        super().admit(task, source, dataset, unlabelled)
+        super().admit(task, source, dataset, given)
         assert source is not None
         if not any(shifts(source).values()):
             raise MethodError(

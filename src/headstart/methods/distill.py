@@ -18,7 +18,7 @@ those of a labelled row mixed with its label by a; steps, learning rate and T do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -65,9 +65,9 @@ class Distill(SmallMethod):
     hidden: float = hyper(0.0, "weight of the teacher's features (h)", low=0.0, high=1e6, paper="Romero et al. 2015")
     relations: float = hyper(0.0, "weight of distances and angles (r)", low=0.0, high=1e6, paper="Park et al. 2019")
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse also where there is no teacher. Raises MethodError HS-METHOD-003; what opening a run raises."""
-        super().admit(task, source, dataset, unlabelled)
+        super().admit(task, source, dataset, given)
         if not self._method_named() and self.teacher:
             saved = open_model(self.teacher)
             saved.check_columns(dataset)
@@ -185,7 +185,7 @@ class Distill(SmallMethod):
     def _fitted(self, name: str, problem: Problem, share: float = 0.5) -> Fitted:
         """A method, fitted in its share of the time that is left."""
         method = make(catalog.find("methods", name), {})
-        method.admit(problem.task, problem.source, problem.train, problem.unlabelled is not None)
+        method.admit(problem.task, problem.source, problem.train, problem.given)
         left = problem.seconds_left
         limited = problem if left is None else problem.replace(deadline=problem.deadline - (1 - share) * left)  # type: ignore[operator]
         return method.fit(limited)

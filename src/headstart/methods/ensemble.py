@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -72,11 +72,11 @@ class Ensemble(Method):
         """What all members read."""
         return list(dict.fromkeys(name for each in self.members() for name in each.outputs_read(extractor, task)))
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse what any member cannot do. Raises MethodError HS-METHOD-003."""
-        super().admit(task, source, dataset, unlabelled)
+        super().admit(task, source, dataset, given)
         for each in self.members():
-            each.admit(task, source, dataset, unlabelled)
+            each.admit(task, source, dataset, given)
 
     def rows_trained(self, rows: int) -> float:
         """Of all members."""

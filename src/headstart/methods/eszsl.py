@@ -18,7 +18,7 @@ says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import ClassVar, NamedTuple
@@ -29,7 +29,7 @@ from torch import nn
 
 from headstart.datasets.base import Dataset
 from headstart.errors import MethodError
-from headstart.methods.base import Method, Problem, hyper
+from headstart.methods.base import Method, Need, Problem, hyper
 from headstart.methods.network import NetworkFitted, layer_rows
 from headstart.methods.zeroshot import embedded, opened
 from headstart.nn import prompts
@@ -99,9 +99,9 @@ class ESZSL(Method):
             )  # fmt: skip
         return type(task).from_json({**task.to_json(), "classes": [*task.classes, *further]})
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """See `Method.admit`; the labels and the template are checked as well."""
-        super().admit(task, source, dataset, unlabelled)
+        super().admit(task, source, dataset, given)
         self._meanings(self.widened(task))
         prompts.templates(self.template or TEMPLATE)
 

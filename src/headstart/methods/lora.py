@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,7 +27,7 @@ from headstart import disk
 from headstart.datasets.base import Dataset
 from headstart.engine import Group
 from headstart.errors import ArtefactError, MethodError
-from headstart.methods.base import Method, Problem, hyper
+from headstart.methods.base import Method, Need, Problem, hyper
 from headstart.methods.network import GradientMethod, NetworkFitted, layer_rows
 from headstart.methods.probe import Probe
 from headstart.sources.torchvision_compat import heal
@@ -60,9 +60,9 @@ class Lora(GradientMethod):
     )  # fmt: skip
     merge: bool = hyper(False, "save the network with the adapters added to it, instead of the adapters alone")
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """See `Method.admit`; also refuses a source without a map to adapt."""
-        super().admit(task, source, dataset, unlabelled)
+        super().admit(task, source, dataset, given)
         assert source is not None
         self._targets(source)
 

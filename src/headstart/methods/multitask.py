@@ -12,7 +12,7 @@ the better of the two on validation ships (`headstart.evidence.several`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,7 +22,7 @@ from torch import nn
 from headstart.datasets.base import Dataset
 from headstart.engine import Group
 from headstart.errors import MethodError
-from headstart.methods.base import Method, Problem, hyper
+from headstart.methods.base import Method, Need, Problem, hyper
 from headstart.methods.finetune import Finetune
 from headstart.methods.network import Companion, GradientMethod, Network
 from headstart.methods.probe import Probe
@@ -61,13 +61,13 @@ class Multitask(GradientMethod):
     layer_decay: float = hyper(0.9, "factor on the rate for each layer towards the input", low=0.0, high=1.0)
     head_rate: float = hyper(5.0, "factor on the rate of the head", low=0.0, high=1000.0)
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse one target by itself, and what every training of a network refuses."""
         if not isinstance(task, Several):
             raise MethodError(
                 "HS-METHOD-003", "multitask needs two targets or more.", "Name them with --target A --target B."
             )
-        super().admit(task, source, dataset, unlabelled)
+        super().admit(task, source, dataset, given)
 
     def ablation(self) -> Method:
         """The same training for each target alone."""

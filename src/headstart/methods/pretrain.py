@@ -18,7 +18,7 @@ the way; where it falls under a share of what it was, the pretraining is given u
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -96,13 +96,13 @@ class Pretrain(GradientMethod):
 
     # --- what may be done ----------------------------------------------------------------------------------------
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse what the source, the objective or the method that follows cannot do."""
-        super().admit(task, source, dataset, unlabelled)
+        super().admit(task, source, dataset, given)
         assert source is not None
         follows = self.following()
         try:
-            follows.admit(task, source, dataset, unlabelled)
+            follows.admit(task, source, dataset, given)
         except MethodError as error:
             raise MethodError("HS-METHOD-003", f"pretrain, then {error.message}", error.hint) from error
         self.chosen(source, task, dataset.modality)

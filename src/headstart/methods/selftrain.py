@@ -77,7 +77,7 @@ class Selftrain(Method):
     def fit(self, problem: Problem) -> NetworkFitted:
         """Fit on ``problem.train`` and ``problem.unlabelled``; ``problem.valid`` is not read."""
         if problem.source is None or problem.extractor is None or problem.unlabelled is None:
-            self.admit(problem.task, problem.source, problem.train, problem.unlabelled is not None)
+            self.admit(problem.task, problem.source, problem.train, problem.given)
             raise MethodError("HS-METHOD-003", "selftrain needs features.", "Name a source with --source.")
         train, task, extractor = problem.train, problem.task, problem.extractor
         rng = np.random.default_rng(problem.seed)

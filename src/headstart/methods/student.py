@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -73,9 +73,9 @@ class SmallMethod(Method):
     learning_rate: float = hyper(2e-3, "highest learning rate", low=1e-8, high=1.0)
     weight_decay: float = hyper(0.01, "decoupled weight decay", low=0.0, high=10.0, paper="Loshchilov & Hutter 2019")
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse also an architecture that does not read this kind of input. Raises MethodError HS-METHOD-003."""
-        super().admit(task, source, dataset, unlabelled)
+        super().admit(task, source, dataset, given)
         self.shape(dataset)
 
     def rows_trained(self, rows: int) -> float:

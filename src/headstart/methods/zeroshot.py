@@ -11,7 +11,7 @@ Measured, see ``benchmarks/zeroshot.py`` and docs/zero-shot.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Literal
@@ -77,9 +77,9 @@ class ZeroShot(Method):
     hubness: float = hyper(0.25, "part of a label's mean similarity to all rows that is taken off", low=0.0, high=1.0)
     anchor: float = hyper(1000.0, "weight of the start in every cluster, in rows", low=0.0, high=1e9)
 
-    def admit(self, task: Task, source: Source | None, dataset: Dataset, unlabelled: bool = False) -> None:
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """See `Method.admit`; images need a source that knows words: an image-text model, or named classes."""
-        super().admit(task, source, dataset, unlabelled)
+        super().admit(task, source, dataset, given)
         assert source is not None
         way_of(source)
         if self.template:

@@ -1,0 +1,20 @@
+"""Source only: the head of the labelled domain, taken to the other one as it is. The control of every adaptation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from headstart.methods.adaptation import Adaptation, Aligned, Domains
+
+
+@dataclass(frozen=True)
+class Sourceonly(Adaptation):
+    """The head of the labelled domain as it is, without adaptation."""
+
+    name: ClassVar[str] = "sourceonly"
+    role: ClassVar[Any] = "control"
+
+    def align(self, domains: Domains) -> Aligned:
+        """The labelled rows as they are."""
+        return Aligned(domains.X)
