@@ -112,7 +112,7 @@ def test_shares_of_classes_are_found(estimator):
 
 @pytest.mark.parametrize(("estimator", "alike"), [("discriminator", 0.85), ("kmm", 0.6), ("kliep", 0.85)])
 def test_weights_are_the_ratio_of_the_densities(estimator, alike):
-    """Normal domains one deviation apart: log w(x) = x - 1/2. Kernel means do not tell a row's weight from its like's."""
+    """Normal domains one deviation apart: log w(x) = x - 1/2. Kernel means tell no row's weight from its like's."""
     rng = np.random.default_rng(0)
     X, target = rng.normal(size=(600, 1)), rng.normal(size=(500, 1)) + 1
     w = adapted(Importance(estimator=estimator), X, np.arange(600) % 2, target).weights
@@ -207,7 +207,7 @@ def test_a_table_needs_no_source_and_is_saved_whole(tmp_path):
 
 def test_without_a_domain_it_is_refused_by_name():
     rows = table(40, 0)
-    with pytest.raises(MethodError, match="HS-METHOD-003.*coral needs rows of a domain"):
+    with pytest.raises(MethodError, match=r"HS-METHOD-003.*coral needs rows of a domain"):
         Coral().fit(Problem(rows, None, infer_task(rows), None, None))
 
 
