@@ -21,6 +21,7 @@ PUBLIC = [
     "TransferClassifier",
     "TransferRegressor",
     "__version__",
+    "adapt",
     "embed",
     "fit",
     "load",

@@ -17,6 +17,7 @@ _WHERE = {
     "read": "headstart.datasets.read",
     "fit": "headstart.transfer",
     "load": "headstart.artefact",
+    "adapt": "headstart.adapting.verb",
     "rank": "headstart.ranking.verb",
     "embed": "headstart.embedding",
     "Dataset": "headstart.datasets.base",

@@ -18,6 +18,7 @@ import typer
 
 from headstart import __version__, flags
 from headstart.commands import features, shelves
+from headstart.commands.adapt import adapt
 from headstart.commands.methods import methods
 from headstart.commands.rank import rank
 from headstart.console import Answer, Progress, complain
@@ -264,6 +265,7 @@ def doctor() -> Answer:
 
 app.command(cls=Command)(methods)
 app.command(cls=Command)(rank)
+app.command(cls=FitCommand)(adapt)
 app.command(cls=Command)(features.embed)
 
 

@@ -18,7 +18,7 @@ from headstart.errors import UsageError
 AS_JSON = "headstart.json"
 """Key of ``Context.meta`` that is true after --json."""
 
-OPENING = ("fit", "predict", "evaluate", "rank", "embed")
+OPENING = ("fit", "adapt", "predict", "evaluate", "rank", "embed")
 """The commands that open a source, and so take --trust-remote-code."""
 
 SETTINGS = "headstart.settings"

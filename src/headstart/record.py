@@ -101,9 +101,9 @@ def record(
         matched=outcome.matched,
         trained=outcome.shipped.fitted.trained(),
         history=outcome.shipped.fitted.history if outcome.shipped.method.gradients else [],
-        confusion=_confusion(task, prediction, outcome.values),
-        residuals=_residuals(task, prediction, outcome.values),
-        mistakes=[] if prediction.parts else _mistakes(task, outcome.rows, prediction, outcome.values),
+        confusion=confusion(task, prediction, outcome.values),
+        residuals=residuals(task, prediction, outcome.values),
+        mistakes=[] if prediction.parts else mistakes(task, outcome.rows, prediction, outcome.values),
         targets=_targets(task, outcome, prediction),
         affinity=next((found for entry in outcome.entries if (found := _affinity(entry.fitted.history))), None),
         rejects=[vars(reject) for reject in list(rejects)[:200]],
@@ -160,8 +160,8 @@ def _targets(task: Task, outcome: Evaluation, prediction: Prediction) -> list[Ta
         results.append(
             TargetResult(
                 each.column, task_facts(part, each.column), each.candidates, each.transfer, each.shipped, each.because,
-                each.shipped_by, part.metrics(*own), each.verdict, _confusion(part, guess, values),
-                _residuals(part, guess, values), _mistakes(part, outcome.rows, guess, values)[:FEWER],
+                each.shipped_by, part.metrics(*own), each.verdict, confusion(part, guess, values),
+                residuals(part, guess, values), mistakes(part, outcome.rows, guess, values)[:FEWER],
             )
         )  # fmt: skip
     return results
@@ -183,7 +183,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _confusion(task: Task, prediction: Prediction, values: Sequence[Any]) -> Json | None:
+def confusion(task: Task, prediction: Prediction, values: Sequence[Any]) -> Json | None:
+    """Counts of true and predicted classes; None where there are none. values: true labels."""
     if task.name != "classification":
         return None
     place = {label: number for number, label in enumerate(task.classes)}
@@ -193,7 +194,8 @@ def _confusion(task: Task, prediction: Prediction, values: Sequence[Any]) -> Jso
     return {"labels": [str(label) for label in task.classes], "counts": counts.tolist()}
 
 
-def _residuals(task: Task, prediction: Prediction, values: Sequence[Any]) -> Json | None:
+def residuals(task: Task, prediction: Prediction, values: Sequence[Any]) -> Json | None:
+    """True and predicted numbers; None for other tasks."""
     if task.name != "regression":
         return None
     step = max(1, len(values) // POINTS)
@@ -201,7 +203,7 @@ def _residuals(task: Task, prediction: Prediction, values: Sequence[Any]) -> Jso
     return {"truth": truth, "prediction": [float(value) for value in prediction.values[::step]]}
 
 
-def _mistakes(task: Task, rows: Dataset, prediction: Prediction, values: Sequence[Any]) -> list[Mistake]:
+def mistakes(task: Task, rows: Dataset, prediction: Prediction, values: Sequence[Any]) -> list[Mistake]:
     """The wrong rows of which the model was surest; for regression the largest errors."""
     if task.name == "regression":
         errors = np.abs(np.array(values, float) - np.array(prediction.values, float))

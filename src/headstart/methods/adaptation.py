@@ -105,15 +105,16 @@ class Adaptation(Method):
 
     def fit(self, problem: Problem) -> AdaptedFitted:
         """Fit on ``problem.train`` and the inputs of ``problem.domain``; ``problem.valid`` is not read."""
-        reader, domains = read(self, problem)
+        reader, domains = prepare(self, problem)
         maps, aligned, head = self.adapt(domains)
         facts = {"head": "kernel" if domains.recipe.width else "linear", **(aligned.history or {})}
         fitted = AdaptedFitted(self, problem.task, reader, maps, [facts])
         fitted.cv_outputs = head.outside if aligned.y is None else None
+        fitted.domains, fitted.aligned = domains, aligned
         return fitted
 
 
-def read(method: Adaptation, problem: Problem) -> tuple[Reader, Domains]:
+def prepare(method: Adaptation, problem: Problem) -> tuple[Reader, Domains]:
     """The features of both domains. Raises MethodError HS-METHOD-003 where there is nothing to adapt to."""
     if problem.domain is None:
         method.admit(problem.task, problem.source, problem.train, problem.given)
@@ -183,7 +184,9 @@ class AdaptedFitted(Fitted):
     ) -> None:
         self.method, self.task, self.reader, self.maps = method, task, reader, maps
         self.history = history or []
-        self.cv_outputs: Any = None  # out-of-fold outputs of the labelled rows; not saved
+        self.cv_outputs: Any = None  # out-of-fold outputs of the labelled rows; not saved, nor are the next two
+        self.domains: Domains | None = None
+        self.aligned: Aligned | None = None
 
     def outputs(self, dataset: Dataset) -> Outputs:
         """[N,C]."""

@@ -10,7 +10,7 @@ from headstart.methods.adaptation import Adaptation, Aligned, Domains
 
 @dataclass(frozen=True)
 class Sourceonly(Adaptation):
-    """The head of the labelled domain as it is, without adaptation."""
+    """The labelled domain's head as it is."""
 
     name: ClassVar[str] = "sourceonly"
     role: ClassVar[Any] = "control"

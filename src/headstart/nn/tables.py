@@ -82,6 +82,11 @@ class TableFeatures(Featurizer):
         """D, the columns that `transform` gives."""
         return sum(_wide_width(plan) for plan in self.plans)
 
+    def parts(self) -> dict[str, slice]:
+        """Which columns of `transform` each input column became."""
+        ends = np.cumsum([_wide_width(plan) for plan in self.plans])
+        return {plan.name: slice(int(end) - _wide_width(plan), int(end)) for plan, end in zip(self.plans, ends)}
+
     def state(self) -> tuple[Json, dict[str, Array]]:
         """The plans as JSON, mean and spread as arrays."""
         return {"plans": [vars(plan) for plan in self.plans]}, {"mean": self.mean, "spread": self.spread}

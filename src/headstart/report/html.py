@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.disk import replace_text
-from headstart.report import labelling, summary, targets, wording
+from headstart.report import domains, labelling, summary, targets, wording
 from headstart.types import Json, Record
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def render(record: Record) -> str:
         "trained": figures.what_trained(record),
         "moved": figures.what_moved(record),
         "history": figures.history(record),
+        "domains": domains.planes(record),
     }
     return (
         environment()
@@ -59,6 +60,7 @@ def render(record: Record) -> str:
             most_classes=MOST_CLASSES,
             splits=_splits(record),
             targets=_targets(record),
+            explanations=domains.explanations(record),
             affinity=targets.affinity_rows(record.affinity) if record.affinity else [],
             measured=any(row.change is not None or row.drift is not None for row in record.trained),
         )
@@ -123,6 +125,10 @@ def environment() -> Environment:
         labelling.sure,
         labelling.unknown,
         labelling.advice,
+        domains.apart,
+        domains.unscored,
+        domains.oracle,
+        domains.several,
     ):
         made.filters[function.__name__] = function
     return made

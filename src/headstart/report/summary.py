@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 
-from headstart.report import labelling, targets, wording
+from headstart.report import domains, labelling, targets, wording
 from headstart.types import Candidate, Json, Record
 
 _LABELS = 12  # width of the column of labels
@@ -36,8 +36,9 @@ def summary(record: Record, *, width: int | None = None) -> str:
 def rows(record: Record) -> list[tuple[str, str]]:
     """The lines of the summary as (label, text)."""
     lines = [("task", _task(record)), ("source", _source(record))]
-    lines += labelling.lines(record)
-    if text := "" if record.labelling else scores(record):
+    lines += [*labelling.lines(record), *domains.lines(record)]
+    unseen = record.adaptation is not None and not record.metrics
+    if text := "" if record.labelling or unseen else scores(record):
         lines.append((score_label(record), text))
     if text := verdict(record):
         lines.append(("VERDICT", text))
@@ -48,7 +49,7 @@ def rows(record: Record) -> list[tuple[str, str]]:
     lines += comparisons(record)
     lines += targets.lines(record)
     lines += [("tried", note.removeprefix("Tried, ")) for note in record.notes if note.startswith("Tried, ")]
-    if not record.targets and record.shipped != record.chosen_transfer:
+    if not record.targets and record.adaptation is None and record.shipped != record.chosen_transfer:
         lines.append(("ships", f"{shipped_title(record)}: {record.shipped_because}"))
     if record.folder:
         lines.append(("saved to", f"{record.folder}   (model, card, report.html)"))

@@ -1,0 +1,1 @@
+"""The verb for two domains: labels in one, none in the other."""

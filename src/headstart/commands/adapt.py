@@ -1,0 +1,99 @@
+"""``headstart adapt SOURCE TARGET``: labels in one domain, none in the other, a model for the other."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart import flags
+from headstart.console import Answer, Progress
+from headstart.options import (
+    SETTINGS,
+    GroupColumn,
+    InputColumns,
+    Kinds,
+    Limit,
+    Precision,
+    Quiet,
+    WeightColumn,
+    complete_method,
+    complete_source,
+    pairs,
+)
+
+
+def adapt(
+    ctx: typer.Context,
+    path: Annotated[
+        Path, typer.Argument(help="Labelled rows: a table, or a folder of class folders.", metavar="SOURCE")
+    ],
+    to_path: Annotated[
+        Path | None, typer.Argument(help="Rows of the target domain; they need no labels.", metavar="[TARGET]")
+    ] = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", help="The column to predict.")] = None,
+    domain: Annotated[str | None, typer.Option(help="The column that says of which domain a row is.")] = None,
+    to: Annotated[str | None, typer.Option(help="The value of --domain that is the target domain.")] = None,
+    source: Annotated[
+        str, typer.Option(help="A name of `headstart sources`, hf:, timm:, a+b.", autocompletion=complete_source)
+    ] = "auto",
+    method: Annotated[
+        str, typer.Option(help="A method that adapts; see `headstart methods`.", autocompletion=complete_method)
+    ] = flags.AUTO,
+    task: Annotated[str | None, typer.Option(help="What to predict; inferred from the target by default.")] = None,
+    score_labels: Annotated[
+        bool, typer.Option("--score-labels", help="Also tell what a head with the target's labels would reach.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes all randomness.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run (default: runs/<name>).")] = None,
+    limit: Limit = None,
+    precision: Precision = "auto",
+    backend: Annotated[str, typer.Option(help="What runs the frozen network; the fastest by default.")] = "auto",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any hyperparameter, plugins' included.")
+    ] = None,
+    input: InputColumns = None,
+    group: GroupColumn = None,
+    weight: WeightColumn = None,
+    kind: Kinds = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Fit again, also where this very fit is there.")] = False,
+    quiet: Quiet = False,
+) -> Answer:
+    """Adapt labels of one domain to another that has none, or say that it is better not to.
+
+    Labels of the target domain, where there are any, are read once, at the end, for the score.
+    """
+    given = {**ctx.meta.get(SETTINGS, {}), **pairs(setting, "--set", "name=value")}
+    values = flags.settings("adapt" if method == flags.AUTO else method, given)
+    kinds = pairs(kind, "--kind", "column=kind")
+    from headstart.adapting import verb
+
+    roles = {"group": group, "weight": weight}
+    with Progress(quiet) as report:
+        result = verb.adapt(
+            path,
+            to_path,
+            target=target,
+            domain=domain,
+            value=to,
+            source=source,
+            method=method,
+            input=input or None,
+            task=task,
+            roles={column: role for role, column in roles.items() if column is not None} or None,
+            kinds=kinds or None,
+            seed=seed,
+            out=out,
+            settings=values or None,
+            limit=limit,
+            precision=precision,
+            backend=backend,
+            fresh=fresh,
+            score_labels=score_labels,
+            report=report,
+        )
+    from headstart.report.terminal import page
+
+    return Answer(result.to_json(), page(result.record, sys.stdout))

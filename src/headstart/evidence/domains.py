@@ -1,0 +1,84 @@
+"""What unlabelled rows say of two domains: how far apart they are, what carries the difference, how it looks.
+
+Distances are those of `headstart.nn.discrepancy`. Which kind of shift it is, as far as unlabelled rows can tell, is
+what `headstart.methods.adapt` finds. All of it is plain JSON, for the record.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headstart.methods.adaptation import Aligned, Domains, Reader
+from headstart.nn.discrepancy import a_distance, mmd_test, sliced_wasserstein, tell_apart
+from headstart.nn.kernels import landmarks
+from headstart.nn.maps import chain
+from headstart.nn.tables import TableFeatures
+from headstart.tasks.base import Array
+from headstart.types import Json
+
+MOST = 2000  # rows of each domain that the distances read
+DRAWN = 250  # points of each domain in the picture
+CARRIERS = 8  # columns listed
+TYPICAL = 3  # rows shown of each domain
+
+
+def distances(X: Array, target: Array, seed: int = 0) -> Json:
+    """Proxy A-distance (0 to 2), MMD² with its permutation p-value, sliced Wasserstein distance."""
+    X, target = landmarks(X, MOST, seed), landmarks(target, MOST, seed + 1)
+    test = mmd_test(X, target, seed=seed)
+    return {
+        "a_distance": a_distance(X, target, seed=seed),
+        "mmd": test.value,
+        "p": test.p,
+        "sliced_wasserstein": sliced_wasserstein(X, target, seed=seed),
+    }
+
+
+def columns(reader: Reader, X: Array, target: Array) -> list[Json]:
+    """The columns of a table that differ most: mean difference in standard deviations, the largest of their features.
+
+    Empty for texts and images, whose features have no names.
+    """
+    if not isinstance(reader.features, TableFeatures):
+        return []
+    gap = (target.mean(axis=0) - X.mean(axis=0)) / np.maximum(np.sqrt((X.var(axis=0) + target.var(axis=0)) / 2), 1e-6)
+    largest = {name: float(gap[at][np.abs(gap[at]).argmax()]) for name, at in reader.features.parts().items()}
+    names = sorted(largest, key=lambda name: -abs(largest[name]))[:CARRIERS]
+    return [{"column": name, "difference": largest[name]} for name in names]
+
+
+def typical(X: Array, target: Array, seed: int = 0) -> tuple[list[int], list[int]]:
+    """The rows of each domain that are least like the other: places in X and in target."""
+    rng = np.random.default_rng(seed)
+    rows, goals = (np.sort(rng.permutation(len(each))[:MOST]) for each in (X, target))
+    score = tell_apart(X[rows], target[goals], seed=seed)
+    first = rows[np.argsort(score[: len(rows)], kind="stable")[:TYPICAL]]
+    second = goals[np.argsort(-score[len(rows) :], kind="stable")[:TYPICAL]]
+    return first.tolist(), second.tolist()
+
+
+def picture(domains: Domains, aligned: Aligned) -> Json:
+    """Both domains in two principal components, before and after: {"before": {"labelled": [[x, y]], "target": ...}}.
+
+    Rows that were weighed are drawn as often as they count.
+    """
+    rng = np.random.default_rng(domains.seed)
+    goals = np.sort(rng.permutation(len(domains.target))[:DRAWN])
+    rows = np.sort(rng.permutation(len(domains.X))[:DRAWN])
+    counts = None if aligned.weights is None else aligned.weights / aligned.weights.sum()
+    some = np.sort(rng.choice(len(aligned.X), min(DRAWN, len(aligned.X)), replace=counts is not None, p=counts))
+    return {
+        "before": _plane(domains.X[rows], domains.target[goals]),
+        "after": _plane(aligned.X[some], chain(aligned.onto, domains.target[goals])),
+    }
+
+
+def _plane(X: Array, target: Array) -> Json:
+    both = np.concatenate([X, target]).astype(np.float64)
+    both -= both.mean(axis=0)
+    if both.shape[1] > 1:
+        both = both @ np.linalg.svd(both, full_matrices=False)[2][:2].T
+    else:
+        both = np.column_stack([both, np.repeat([0.1, -0.1], [len(X), len(target)])])
+    both = np.round(both / max(float(np.abs(both).max()), 1e-12), 4)
+    return {"labelled": both[: len(X)].tolist(), "target": both[len(X) :].tolist()}
