@@ -18,13 +18,13 @@ from headstart.report import html, summary
 
 
 def people(n, seed, share=0.5, shift=0.0, where="north"):
-    """Two classes of numbers; ``share`` of the rows are of the second."""
+    """Two classes of numbers, the second one narrow; ``share`` of the rows are of it."""
     rng = np.random.default_rng(seed)
     kind = (np.arange(n) < share * n).astype(int)
     return pd.DataFrame(
         {
-            "height": rng.normal(size=n) + 1.7 * kind + shift,
-            "weight": rng.normal(size=n) - shift,
+            "height": rng.normal(size=n) * np.where(kind, 0.4, 1.0) + 1.5 * kind + shift,
+            "weight": rng.normal(size=n) * np.where(kind, 0.4, 1.0) - shift,
             "region": where,
             "rich": np.where(kind == 1, "yes", "no"),
         }
@@ -56,6 +56,7 @@ def test_a_label_shift_is_found_and_pays(here):
     text = summary.summary(record)
     assert "a label shift explains the target rows" in text and "oracle" in text and "VERDICT" in text
     page = html.render(record)
+    assert "Adapting to the target domain helped" in page and "Oracle:" in page
     assert "What explains the shift" in page and "classes with other shares" in page and 'id="domains-' in page
 
 

@@ -67,18 +67,29 @@ def picture(domains: Domains, aligned: Aligned) -> Json:
     rows = np.sort(rng.permutation(len(domains.X))[:DRAWN])
     counts = None if aligned.weights is None else aligned.weights / aligned.weights.sum()
     some = np.sort(rng.choice(len(aligned.X), min(DRAWN, len(aligned.X)), replace=counts is not None, p=counts))
-    return {
-        "before": _plane(domains.X[rows], domains.target[goals]),
-        "after": _plane(aligned.X[some], chain(aligned.onto, domains.target[goals])),
-    }
+    before, after = (
+        (domains.X[rows], domains.target[goals]),
+        (aligned.X[some], chain(aligned.onto, domains.target[goals])),
+    )
+    plane = _plane(*before)
+    same = before[0].shape[1] == after[0].shape[1]  # then both are seen from one side
+    return {"before": _drawn(*before, plane), "after": _drawn(*after, plane if same else _plane(*after))}
 
 
-def _plane(X: Array, target: Array) -> Json:
+def _plane(X: Array, target: Array) -> tuple[Array, Array]:
+    """Mean [D] and two principal axes [D,2] of both samples; of one column, the column and nothing."""
     both = np.concatenate([X, target]).astype(np.float64)
-    both -= both.mean(axis=0)
-    if both.shape[1] > 1:
-        both = both @ np.linalg.svd(both, full_matrices=False)[2][:2].T
-    else:
-        both = np.column_stack([both, np.repeat([0.1, -0.1], [len(X), len(target)])])
-    both = np.round(both / max(float(np.abs(both).max()), 1e-12), 4)
-    return {"labelled": both[: len(X)].tolist(), "target": both[len(X) :].tolist()}
+    mean = both.mean(axis=0)
+    if both.shape[1] == 1:
+        return mean, np.array([[1.0, 0.0]])
+    return mean, np.linalg.svd(both - mean, full_matrices=False)[2][:2].T
+
+
+def _drawn(X: Array, target: Array, plane: tuple[Array, Array]) -> Json:
+    mean, axes = plane
+    points = [(np.asarray(each, np.float64) - mean) @ axes for each in (X, target)]
+    if axes.shape[0] == 1:  # one column: the domains lie above each other
+        for height, each in zip((0.1, -0.1), points):
+            each[:, 1] = height * max(float(np.abs(points[0][:, 0]).max()), 1e-12)
+    size = max(max(float(np.abs(each).max()) for each in points), 1e-12)
+    return {name: np.round(each / size, 4).tolist() for name, each in zip(("labelled", "target"), points)}

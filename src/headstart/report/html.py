@@ -30,6 +30,13 @@ _MEANING = {
 }
 
 
+_ADAPTED = {
+    "positive": "Adapting to the target domain helped: the whole interval of the difference lies above zero.",
+    "neutral": "The interval of the difference holds zero: these rows do not show that adapting helped or harmed.",
+    "negative": "Adapting to the target domain harmed: the whole interval of the difference lies below zero.",
+}
+
+
 def render(record: Record) -> str:
     """The report as one self-contained HTML page."""
     from markupsafe import Markup
@@ -55,6 +62,7 @@ def render(record: Record) -> str:
             candidates=_candidates(record),
             shipped=wording.candidate(record, record.shipped),
             meaning=_MEANING,
+            adapted=_ADAPTED,
             multiplier=worth.multiplier(record.head_start) if record.head_start else "",
             most_rejects=MOST_REJECTS,
             most_classes=MOST_CLASSES,
