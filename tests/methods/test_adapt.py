@@ -130,4 +130,4 @@ def test_the_area_under_the_curve_is_scikit_learns(weighted):
 
 
 def test_limits_are_settings_where_a_user_may_want_them():
-    assert Adapt().limit == adapt.LIMIT
+    assert Adapt().tolerance == adapt.LIMIT

@@ -112,7 +112,7 @@ class Adapt(Adaptation):
     name: ClassVar[str] = "adapt"
     paper: ClassVar[str] = "Ben-David et al. 2010; Sugiyama et al. 2007"
 
-    limit: float = hyper(LIMIT, "standard errors up to which samples are not told apart", low=0.0, high=100.0)
+    tolerance: float = hyper(LIMIT, "standard errors up to which samples are not told apart", low=0.0, high=100.0)
 
     def align(self, domains: Domains) -> Aligned:
         """What the chosen explanation makes of the labelled rows."""
@@ -120,7 +120,7 @@ class Adapt(Adaptation):
 
     def adapt(self, domains: Domains) -> tuple[tuple[Map, ...], Aligned, Head]:
         """The chosen explanation's; all of them are in the history."""
-        found = explain(domains, self.limit)
+        found = explain(domains, self.tolerance)
         chosen, reason = decide(domains, found)
         assert chosen.aligned is not None and chosen.head is not None
         history: Json = {**(chosen.aligned.history or {}), "chosen": chosen.shift, "because": reason}
