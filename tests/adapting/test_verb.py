@@ -167,6 +167,10 @@ def test_the_command_prints_it(here, capsys):
     line = "adapt north.csv south.csv -t rich -i height -i weight -o run -q --json"
     assert main(line.split()) == 0
     found = json.loads(capsys.readouterr().out)
+    card = (here / "run" / "README.md").read_text(encoding="utf-8")
+    assert "Made for another domain than that of its labels" in card and "****" not in card
+    assert "target domain, accuracy" in card and "without adaptation" in card
+    assert "--input height --input weight" in found["command"]
     assert found["adaptation"]["chosen"] == "label" and found["command"].startswith(
         "headstart adapt north.csv south.csv"
     )

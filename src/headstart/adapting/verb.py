@@ -111,7 +111,8 @@ def adapt(
         told["oracle"] = oracle(learned, models[0], judged.targets, seed)
     clock.lap("scores")
     written = _record(two, learned, chosen, models, judged, told, problem, extractor, clock, folder, facts)
-    written.command = _command(two, to, domain, value, written, how, seed)
+    named = [input] if isinstance(input, str) else list(input or ())
+    written.command = _command(two, to, domain, value, named, written, how, seed)
     columns = [column for column in two.labelled.columns if column.role in ("input", "target")]
     result = Artefact(models[0], written, columns, folder)
     artefact.save(result, two.labelled.rejects)
@@ -244,12 +245,20 @@ def _request(two: reading.Two, task: Task, source: Source | None, method: Method
 
 
 def _command(
-    two: reading.Two, to: Any, domain: str | None, value: str | None, record: Record, how: Method, seed: int
+    two: reading.Two,
+    to: Any,
+    domain: str | None,
+    value: str | None,
+    inputs: Sequence[str],
+    record: Record,
+    how: Method,
+    seed: int,
 ) -> str:
     """A command line that does this again."""
     parts = ["headstart", "adapt", two.labelled.origin or "DATA"]
     parts += [str(getattr(to, "origin", to)) or "TARGET"] if to is not None else []
     parts += ["--domain", domain] if domain else []
     parts += ["--to", value] if value else []
+    parts += [word for name in inputs for word in ("--input", name)]
     parts += ["--target", record.task["target"], "--method", how.name, "--seed", str(seed), "--out", record.folder]
     return shlex.join(parts)
