@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from headstart.datasets.base import Dataset, Role
+from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
 from headstart.errors import DataError, UsageError, did_you_mean
 from headstart.evidence.splits import Sealed
-
-BLIND: tuple[Role, ...] = ("target", "domain", "group", "time", "split", "weight", "unused")
-"""What the rows of the target domain are handed on without."""
+from headstart.methods.adaptation import inputs
 
 
 class Two(NamedTuple):
@@ -70,25 +68,25 @@ def _parted(given: Dataset, domain: str, value: str) -> Two:
             did_you_mean(value, sorted(set(values))) if not theirs else "Name another value with --to.",
         )
     part = given.select(theirs)
-    return Two(given.select(ours), part.without(*BLIND), Sealed(part))
+    return Two(given.select(ours), inputs(part), Sealed(part))
 
 
 def _paired(given: Dataset, to: Any, limit: int | None) -> Two:
     """Two tables or folders: the columns of the first are read from the second, its labels where it has them."""
-    inputs = {column.name: column.kind for column in given.inputs}
+    kinds = {column.name: column.kind for column in given.inputs}
     if isinstance(to, Dataset):
         sealed = Sealed(to) if to.target is not None else None
-        return Two(given, to.without(*BLIND), sealed)
-    rows = read(to, input=list(inputs), kinds=inputs, for_prediction=True, limit=limit)
+        return Two(given, inputs(to), sealed)
+    rows = read(to, input=list(kinds), kinds=kinds, for_prediction=True, limit=limit)
     goal = given.target
     assert goal is not None
     sealed = None
     if goal.name in [column.name for column in rows.columns]:
         labelled = read(
-            to, target=goal.name, input=list(inputs), kinds={**inputs, goal.name: goal.kind}, limit=limit,
+            to, target=goal.name, input=list(kinds), kinds={**kinds, goal.name: goal.kind}, limit=limit,
             for_prediction=True,
         )  # fmt: skip
         known = [value is not None and value == value for value in labelled.values(goal.name)]
         if len(labelled) == len(rows) and all(known):
             sealed = Sealed(labelled.aim(goal.name))
-    return Two(given, rows.without(*BLIND), sealed)
+    return Two(given, inputs(rows), sealed)

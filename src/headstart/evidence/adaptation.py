@@ -17,7 +17,7 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.evidence.splits import Sealed
 from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
-from headstart.methods.adaptation import AdaptedFitted, codes
+from headstart.methods.adaptation import AdaptedFitted, codes, inputs
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.nn.heads import choose
 from headstart.tasks.base import Targets, Task
@@ -82,7 +82,7 @@ def left_out(method: Method, control: Method, problem: Problem, report: Callable
             continue
         rows, rest = problem.train.select(theirs.tolist()), problem.train.select(ours.tolist())
         task = problem.task
-        goal = rows.without("target", "domain", "group", "time", "split", "weight", "unused")
+        goal = inputs(rows)
         part = problem.replace(train=rest, domain=goal, notes=[], report=lambda stage, done, total: None)
         line: Json = {"domain": str(values[int(theirs[0])]), "rows": len(rows)}
         for each in (method, control):

@@ -194,7 +194,7 @@ def _subspaces(domains: Domains, limit: float, none: Explanation, linear: Explan
 def _try(shift: str, method: Adaptation, domains: Domains, limit: float, none: Explanation | None) -> Explanation:
     """Fit a method and test what it makes of the labelled rows."""
     maps, aligned, head = method.adapt(domains)
-    w = domains.counts if aligned.weights is None else domains.counts * aligned.weights
+    w = domains.weighed(aligned.weights)
     between = gap(aligned.X, chain(aligned.onto, domains.target), w, domains.seed)
     weighed = risks(domains.task, head.outside, domains.y)
     risk = float(w @ weighed / w.sum()) if weighed is not None else float("nan")
@@ -216,7 +216,7 @@ def _try(shift: str, method: Adaptation, domains: Domains, limit: float, none: E
 def _against(shift: str, domains: Domains, aligned: Aligned) -> str:
     """What speaks against the weights of an explanation, or nothing."""
     if aligned.weights is not None:
-        if (rows := effective(domains.counts * aligned.weights)) < LEAST:
+        if (rows := effective(domains.weighed(aligned.weights))) < LEAST:
             return f"its weights leave {rows:.0f} rows"
         if shift == "label":
             y = np.asarray(domains.y)
@@ -271,12 +271,12 @@ def doubts(method: Adaptation, domains: Domains, limit: float, rest: float) -> s
     very rows that it was made of; and boosted trees try to tell the rows apart.
     """
     half = np.random.default_rng(domains.seed).permutation(len(domains.target)) % 2 == 0
+    pairs = []
+    for one in (half, ~half):
+        aligned = method.align(replace(domains, target=domains.target[one]))
+        pairs.append((aligned.X, chain(aligned.onto, domains.target[~one]), domains.weighed(aligned.weights)))
     for trees in (False, True):
-        found = []
-        for one in (half, ~half):
-            aligned = method.align(replace(domains, target=domains.target[one]))
-            w = domains.counts if aligned.weights is None else domains.counts * aligned.weights
-            found.append(gap(aligned.X, chain(aligned.onto, domains.target[~one]), w, domains.seed, trees))
+        found = [gap(*pair, domains.seed, trees) for pair in pairs]
         z, area = (float(np.mean(each)) for each in zip(*found))
         if z > limit and area - 0.5 > rest:
             return f"{'trees tell its rows' if trees else 'it does not hold for other target rows'} ({area:.2f})"

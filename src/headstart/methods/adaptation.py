@@ -51,12 +51,15 @@ class Domains:
 
     def head(self, X: Array, y: Targets | None = None, weights: Array | None = None) -> Head:
         """A head on moved or weighed labelled rows X [n,k]."""
-        counts = self.counts if weights is None else self.counts * weights
         plain = self.weights is None and weights is None
         return self.recipe.fit(
-            self.task, X, self.y if y is None else y, weights=None if plain else counts, groups=self.groups,
-            seed=self.seed,
+            self.task, X, self.y if y is None else y, weights=None if plain else self.weighed(weights),
+            groups=self.groups, seed=self.seed,
         )  # fmt: skip
+
+    def weighed(self, weights: Array | None) -> Array:
+        """[n], what the labelled rows count times the weights that a method gives them."""
+        return self.counts if weights is None else self.counts * weights
 
     @property
     def counts(self) -> Array:

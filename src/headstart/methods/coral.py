@@ -31,8 +31,7 @@ class Coral(Adaptation):
 
     def align(self, domains: Domains) -> Aligned:
         """The labelled rows in the covariance of the target domain; target rows stay where they are."""
-        moved = self.centre
-        return Aligned(coral(domains.X, domains.target, self.ridge, centre=moved, weights=domains.weights))
+        return Aligned(coral(domains.X, domains.target, self.ridge, centre=self.centre, weights=domains.weights))
 
 
 def coral(X: Array, target: Array, ridge: float = 1e-3, *, centre: bool = True, weights: Array | None = None) -> Array:

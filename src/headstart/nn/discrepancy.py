@@ -9,11 +9,15 @@ Samples that do not differ give about 0 in each; A is 2 where every row can be t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from headstart.nn.kernels import gaussian, landmarks, median_gamma, squared_distances
+from headstart.nn.linear import assign_folds
+from headstart.nn.solvers import multinomial, rotate
 
 Array: TypeAlias = np.ndarray
 
@@ -80,14 +84,7 @@ def tell_apart(X: Array, Z: Array, *, weights: Array | None = None, folds: int =
     A logistic regression on the features and on their Gaussian kernel with landmarks of both samples, its strength
     chosen by cross-validation.
     """
-    from threadpoolctl import threadpool_limits
-
-    from headstart.nn.linear import assign_folds
-
-    both = np.concatenate([X, Z]).astype(np.float64)
-    label = np.repeat([0, 1], [len(X), len(Z)])
-    w = np.ones(len(X)) if weights is None else np.asarray(weights, np.float64)
-    w = np.concatenate([w / max(w.sum(), 1e-300), np.full(len(Z), 1 / len(Z))]) * len(both) / 2
+    both, label, w = _samples(X, Z, weights)
     with threadpool_limits(1):
         F = domain_features(both, seed)
         fold = assign_folds(label, None, folds, np.random.default_rng(seed))
@@ -106,15 +103,10 @@ def trees_tell(X: Array, Z: Array, *, weights: Array | None = None, folds: int =
     import lightgbm
     import torch
 
-    from headstart.nn.linear import assign_folds
-
-    both = np.concatenate([X, Z]).astype(np.float64)
+    both, label, w = _samples(X, Z, weights)
     spread = both.std(axis=0)
     spread[spread <= 1e-6 * max(float(spread.max()), 1e-300)] = np.inf  # rounding errors of a constant column
     both = np.round((both - both.mean(axis=0)) / spread, 4)
-    label = np.repeat([0, 1], [len(X), len(Z)])
-    w = np.ones(len(X)) if weights is None else np.asarray(weights, np.float64)
-    w = np.concatenate([w / max(w.sum(), 1e-300), np.full(len(Z), 1 / len(Z))]) * len(both) / 2
     fold, score = assign_folds(label, None, folds, np.random.default_rng(seed)), np.zeros(len(both))
     settings = {
         "objective": "binary", "num_leaves": 8, "learning_rate": 0.1, "min_data_in_leaf": 10, "lambda_l2": 1.0,
@@ -128,6 +120,14 @@ def trees_tell(X: Array, Z: Array, *, weights: Array | None = None, folds: int =
     return score
 
 
+def _samples(X: Array, Z: Array, weights: Array | None) -> tuple[Array, Array, Array]:
+    """The rows of both [n+m,D], which sample each is of, and what it counts: both samples as much, 1 on average."""
+    both = np.concatenate([X, Z]).astype(np.float64)
+    w = np.ones(len(X)) if weights is None else np.asarray(weights, np.float64)
+    w = np.concatenate([w / max(w.sum(), 1e-300), np.full(len(Z), 1 / len(Z))]) * len(both) / 2
+    return both, np.repeat([0, 1], [len(X), len(Z)]), w
+
+
 def domain_features(both: Array, seed: int = 0) -> Array:
     """What the classifier of domains reads: standardised columns, and a kernel with landmarks, of mean norm 1 each."""
     Z = (both - both.mean(axis=0)) / np.maximum(both.std(axis=0), 1e-9)
@@ -139,23 +139,13 @@ def domain_features(both: Array, seed: int = 0) -> Array:
 
 def _out_of_fold(F: Array, label: Array, weights: Array, fold: Array, strength: float) -> Array:
     """Log-odds [n] by logistic regression on the other folds."""
-    from headstart.nn.solvers import multinomial
-
     score = np.zeros(len(F))
     for part in np.unique(fold):
         kept, left = fold != part, fold == part
-        weight, bias = multinomial(_weighted(F[kept], weights[kept]), label[kept], 2, strength)
+        weight, bias = multinomial(replace(rotate(F[kept]), weight=weights[kept]), label[kept], 2, strength)
         logits = F[left] @ weight.T + bias
         score[left] = logits[:, 1] - logits[:, 0]
     return score
-
-
-def _weighted(F: Array, weights: Array) -> object:
-    from dataclasses import replace
-
-    from headstart.nn.solvers import rotate
-
-    return replace(rotate(F), weight=weights)
 
 
 def sliced_wasserstein(X: Array, Z: Array, *, directions: int = 100, seed: int = 0) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 from headstart.nn.kernels import gaussian, landmarks, median_gamma
 from headstart.nn.linear import fit_linear
-from headstart.nn.maps import Map
+from headstart.nn.maps import Map, chain
 from headstart.tasks.base import Array, Targets, Task
 
 Kind = Literal["auto", "linear", "kernel"]
@@ -46,13 +46,18 @@ class Recipe:
     ) -> Head:  # fmt: skip
         """The head for X [n,D] and encoded y. weights: [n] of the rows in the loss."""
         strengths = None if self.strength is None else [self.strength]
-        before = kernel_map(X, self.width, seed) if self.width else None
-        F = X if before is None else before(X)
+        before = [kernel_map(X, self.width, seed)] if self.width else []
         fit = fit_linear(
-            task, F, y, groups=groups, seed=seed, strengths=strengths, folds=folds, weights=_mean1(weights)
+            task,
+            chain(before, X),
+            y,
+            groups=groups,
+            seed=seed,
+            strengths=strengths,
+            folds=folds,
+            weights=_mean1(weights),
         )
-        last = Map(fit.weight.T, fit.bias)
-        return Head((last,) if before is None else (before, last), fit.cv_outputs)
+        return Head((*before, Map(fit.weight.T, fit.bias)), fit.cv_outputs)
 
 
 def choose(
@@ -63,8 +68,7 @@ def choose(
     widths = {"linear": (0.0,), "kernel": WIDTHS, "auto": (0.0, *WIDTHS)}[kind]
     best: tuple[float, Recipe] | None = None
     for width in widths:
-        before = kernel_map(X, width, seed) if width else None
-        F = X if before is None else before(X)
+        F = kernel_map(X, width, seed)(X) if width else X
         fit = fit_linear(task, F, y, groups=groups, seed=seed, weights=_mean1(weights))
         if best is None or fit.cv_score > best[0]:
             best = fit.cv_score, Recipe(width, fit.strength)

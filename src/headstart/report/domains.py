@@ -31,7 +31,7 @@ def lines(record: Record) -> list[tuple[str, str]]:
     sizes = f"{wording.count(rows['labelled'])} labelled rows, {wording.count(rows['target'])} to adapt to"
     told = [("domains", f"{sizes}; {apart(found)}")]
     if found["explanations"]:
-        told.append(("shift", because(record)))
+        told.append(("shift", record.shipped_because))
     if record.verdict is None:
         told.append(("score", unscored(record)))
     if found.get("oracle") is not None:
@@ -50,11 +50,6 @@ def apart(found: Json) -> str:
     how = "hardly apart" if distance < 0.2 else "apart" if distance < 1.2 else "far apart"
     p = "under 0.005" if far["p"] < 0.005 else f"{far['p']:.3f}"
     return f"{how}: A-distance {distance:.2f} of 2, p of one distribution {p}"
-
-
-def because(record: Record) -> str:
-    """Why this was chosen, and what of the other explanations."""
-    return record.shipped_because
 
 
 def unscored(record: Record) -> str:
