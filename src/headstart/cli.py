@@ -26,15 +26,21 @@ from headstart.errors import UsageError
 from headstart.options import (
     AS_JSON,
     SETTINGS,
+    Backend,
     Command,
     FitCommand,
+    Fresh,
     GroupColumn,
     InputColumns,
     Kinds,
     Limit,
     Precision,
     Quiet,
+    RunFolder,
+    Seed,
+    Settings,
     SplitColumn,
+    TaskName,
     TimeColumn,
     WeightColumn,
     complete_method,
@@ -95,11 +101,11 @@ def fit(
     method: Annotated[
         str, typer.Option(help="A name of `headstart methods`.", autocompletion=complete_method)
     ] = flags.AUTO,
-    task: Annotated[str | None, typer.Option(help="What to predict; inferred from the target by default.")] = None,
+    task: TaskName = None,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 90s, 10m or 2h.")] = None,
     effort: Annotated[Literal["quick", "balanced", "thorough"], typer.Option(help="How much to try.")] = "balanced",
-    seed: Annotated[int, typer.Option(min=0, help="Fixes all randomness.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run (default: runs/<name>).")] = None,
+    seed: Seed = 0,
+    out: RunFolder = None,
     control: Annotated[bool, typer.Option("--control/--no-control", help="Compare with controls.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would train, and stop.")] = False,
     labels: Annotated[
@@ -110,17 +116,15 @@ def fit(
     ] = None,
     limit: Limit = None,
     precision: Precision = "auto",
-    backend: Annotated[str, typer.Option(help="What runs the frozen network; the fastest by default.")] = "auto",
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any hyperparameter, plugins' included.")
-    ] = None,
+    backend: Backend = "auto",
+    setting: Settings = None,
     input: InputColumns = None,
     group: GroupColumn = None,
     time: TimeColumn = None,
     split: SplitColumn = None,
     weight: WeightColumn = None,
     kind: Kinds = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Fit again, also where this very fit is there.")] = False,
+    fresh: Fresh = False,
     quiet: Quiet = False,
 ) -> Answer:
     """Adapt a pretrained model to labelled data, and measure what the transfer was worth."""

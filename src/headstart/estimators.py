@@ -96,8 +96,15 @@ def dataset_of(rows: Sequence[Any], kind: Literal["text", "image"], target: Sequ
     return Dataset(datasets.Dataset.from_dict(data), columns, origin="X")
 
 
+def scaling(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [D] and deviation [D] of the columns of X; 1 for a column that does not vary."""
+    mean, deviation = X.mean(axis=0), X.std(axis=0)
+    return mean, np.where(deviation > 1e-12 * np.maximum(1.0, np.abs(mean)), deviation, 1.0)
+
+
 @lru_cache(maxsize=2)
-def _opened(name: str) -> Source:
+def opened(name: str) -> Source:
+    """The source of this name, opened once."""
     from headstart.sources.shelf import open_source
 
     return open_source(name)
@@ -146,9 +153,7 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
                 f"settings {sorted(settings)}).",
                 'Use source "identity", method "probe", settings strength and folds; or give texts or images.',
             )
-        self.mean_ = X.mean(axis=0)
-        deviation = X.std(axis=0)
-        self.scale_ = np.where(deviation > 1e-12 * np.maximum(1.0, np.abs(self.mean_)), deviation, 1.0)
+        self.mean_, self.scale_ = scaling(X)
         rows = dataset_of([""] * len(X), "text", y.tolist(), self._target_kind)
         self.task_ = self._learn(rows)
         strength = settings.get("strength", 0.0)
@@ -185,7 +190,7 @@ class _Transfer(BaseEstimator):  # type: ignore[misc]
     def _source(self) -> Source | None:
         if not isinstance(self.source, str):
             return self.source  # type: ignore[no-any-return]
-        return _opened(DEFAULTS[self.kind_] if self.source == "auto" else self.source)
+        return opened(DEFAULTS[self.kind_] if self.source == "auto" else self.source)
 
     def _learn(self, dataset: Dataset) -> Task:
         from headstart import catalog

@@ -45,6 +45,14 @@ Kinds = Annotated[
     list[str] | None,
     typer.Option(metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=_COLUMNS),
 ]
+TaskName = Annotated[str | None, typer.Option(help="What to predict; inferred from the target by default.")]
+Backend = Annotated[str, typer.Option(help="What runs the frozen network; the fastest by default.")]
+Seed = Annotated[int, typer.Option(min=0, help="Fixes all randomness.")]
+RunFolder = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run (default: runs/<name>).")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any hyperparameter, plugins' included.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Fit again, also where this very fit is there.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first rows.")]
 Precision = Annotated[Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic.")]
 

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from headstart.errors import MethodError, UsageError
-from headstart.estimators import DEFAULTS, dataset_of, kind_of, rows_of
+from headstart.estimators import DEFAULTS, dataset_of, kind_of, opened, rows_of, scaling
 
 if TYPE_CHECKING:
     from headstart.methods.adaptation import Adaptation, Aligned, Reader
@@ -104,20 +104,18 @@ class _Adapt(BaseEstimator):  # type: ignore[misc]
     def _prepare(self, X: Any, labelled: np.ndarray) -> np.ndarray:
         """Learn how inputs become features, and give those of all rows."""
         if self.kind_ == "numeric":
-            self.mean_, deviation = X[labelled].mean(axis=0), X[labelled].std(axis=0)
-            self.scale_ = np.where(deviation > 1e-12 * np.maximum(1.0, np.abs(self.mean_)), deviation, 1.0)
+            self.mean_, self.scale_ = scaling(X[labelled])
         else:
             self.reader_: Reader = self._reader()
         return self._features(X)
 
     def _reader(self) -> Reader:
-        from headstart.estimators import _opened
         from headstart.methods.adaptation import Reader
         from headstart.runtime import Extractor
 
         source = self.source
         if isinstance(source, str):
-            source = _opened(DEFAULTS[self.kind_] if source == "auto" else source)
+            source = opened(DEFAULTS[self.kind_] if source == "auto" else source)
         return Reader(source, Extractor(source), None)
 
     def _outputs(self, X: Any) -> np.ndarray:

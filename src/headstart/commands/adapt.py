@@ -12,12 +12,18 @@ from headstart import flags
 from headstart.console import Answer, Progress
 from headstart.options import (
     SETTINGS,
+    Backend,
+    Fresh,
     GroupColumn,
     InputColumns,
     Kinds,
     Limit,
     Precision,
     Quiet,
+    RunFolder,
+    Seed,
+    Settings,
+    TaskName,
     WeightColumn,
     complete_method,
     complete_source,
@@ -42,23 +48,21 @@ def adapt(
     method: Annotated[
         str, typer.Option(help="A method that adapts; see `headstart methods`.", autocompletion=complete_method)
     ] = flags.AUTO,
-    task: Annotated[str | None, typer.Option(help="What to predict; inferred from the target by default.")] = None,
+    task: TaskName = None,
     score_labels: Annotated[
         bool, typer.Option("--score-labels", help="Also tell what a head with the target's labels would reach.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes all randomness.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run (default: runs/<name>).")] = None,
+    seed: Seed = 0,
+    out: RunFolder = None,
     limit: Limit = None,
     precision: Precision = "auto",
-    backend: Annotated[str, typer.Option(help="What runs the frozen network; the fastest by default.")] = "auto",
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any hyperparameter, plugins' included.")
-    ] = None,
+    backend: Backend = "auto",
+    setting: Settings = None,
     input: InputColumns = None,
     group: GroupColumn = None,
     weight: WeightColumn = None,
     kind: Kinds = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Fit again, also where this very fit is there.")] = False,
+    fresh: Fresh = False,
     quiet: Quiet = False,
 ) -> Answer:
     """Adapt labels of one domain to another that has none, or say that it is better not to.

@@ -9,6 +9,7 @@ import typer
 
 from headstart.console import Answer, Progress
 from headstart.options import (
+    Backend,
     GroupColumn,
     InputColumns,
     Kinds,
@@ -16,6 +17,7 @@ from headstart.options import (
     Precision,
     Quiet,
     SplitColumn,
+    TaskName,
     TimeColumn,
     complete_ranker,
     pairs,
@@ -36,11 +38,11 @@ def rank(
     concatenate: Annotated[
         bool, typer.Option("--concatenate/--no-concatenate", help="Try the best sources side by side.")
     ] = True,
-    task: Annotated[str | None, typer.Option(help="What to predict; inferred from the target by default.")] = None,
+    task: TaskName = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes all randomness; that of the fit.")] = 0,
     limit: Limit = None,
     precision: Precision = "auto",
-    backend: Annotated[str, typer.Option(help="What runs the frozen network; the fastest by default.")] = "auto",
+    backend: Backend = "auto",
     input: InputColumns = None,
     group: GroupColumn = None,
     time: TimeColumn = None,
