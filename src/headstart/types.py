@@ -29,15 +29,20 @@ Outputs: TypeAlias = Any
 
 @dataclass
 class Batch:
-    """What a source's network takes: named tensors, first axis B. weight: [B] of the rows in the loss, or None."""
+    """What a source's network takes: named tensors, first axis B.
+
+    weight: [B] of the rows in the loss, or None. beside: other rows that go along without labels, each a batch.
+    """
 
     inputs: dict[str, torch.Tensor]
     weight: torch.Tensor | None = None
+    beside: list[Batch] = field(default_factory=list)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         weight = None if self.weight is None else self.weight.to(device)
-        return Batch({name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}, weight)
+        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
+        return Batch(inputs, weight, [each.to(device) for each in self.beside])
 
     def __len__(self) -> int:
         return int(next(iter(self.inputs.values())).shape[0])

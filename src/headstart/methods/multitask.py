@@ -97,7 +97,7 @@ class Multitask(GradientMethod):
         assert isinstance(single, Finetune)
         return single.groups(source, head)
 
-    def companion(self, problem: Problem) -> Companion:
+    def companion(self, problem: Problem, head: nn.Module) -> Companion:
         """What weighs the losses and measures the affinity."""
         assert isinstance(problem.task, Several)
         return Balance(problem.task, self)

@@ -49,15 +49,20 @@ class Network(nn.Module):
         """The backbone's layer nearest the head."""
         return self._source[0].layers()[-1].module
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """Outputs [B,C], or [B,T,C] from word-aligned tokens."""
+    def features(self, batch: Batch) -> torch.Tensor:
+        """What feeds the head: [B,D], or [B,T,D] of word-aligned tokens."""
         source = self._source[0]
         cuts = [output for output in self.outputs if output not in ("pooled", "tokens")]
         features = source.features(batch, cuts)
         if self.outputs == ("tokens",):
-            return self.head(features.tokens)  # type: ignore[no-any-return]
+            assert features.tokens is not None
+            return features.tokens
         parts = [features.pooled if output == "pooled" else features.cuts[output] for output in self.outputs]
-        return self.head(torch.cat(parts, dim=-1))  # type: ignore[no-any-return]
+        return torch.cat(parts, dim=-1)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Outputs [B,C], or [B,T,C] from word-aligned tokens."""
+        return self.head(self.features(batch))  # type: ignore[no-any-return]
 
 
 class Companion(nn.Module):
@@ -222,11 +227,19 @@ class GradientMethod(Method):
 
     def thawed(self, groups: list[Group]) -> list[Group]:
         """Those that train before the last epoch is over."""
-        return [group for group in groups if group.start < self.epochs]
+        return [group for group in groups if group.start < max(self.epochs, 1)]
 
-    def companion(self, problem: Problem) -> Companion | None:
+    def companion(self, problem: Problem, head: nn.Module) -> Companion | None:
         """What is to go along with the network while it trains; nothing by default."""
         return None
+
+    def rows(self, problem: Problem, source: Source) -> Rows:
+        """The rows that are trained on."""
+        return Rows(problem.train, problem.task, source)
+
+    def epochs_of(self, rows: int) -> int:
+        """Passes over so many training rows."""
+        return self.epochs
 
     def loss(self, network: Network, batch: Batch, target: torch.Tensor, problem: Problem) -> dict[str, torch.Tensor]:
         """The training loss under the key ``loss``; the task's own unless overridden."""
@@ -244,21 +257,21 @@ class GradientMethod(Method):
             raise MethodError("HS-METHOD-003", f"{self.name} needs a source.", "Name one with --source.")
         if self.learning_rate == 0:
             return self._with_found_rate(problem)
-        task, train = problem.task, problem.train
+        task = problem.task
         source, head, outputs = self.prepare(problem)
         groups = self.groups(source, head)
         network = Network(source, head, outputs)
-        network.companion = companion = self.companion(problem)
+        network.companion = companion = self.companion(problem, head)
         groups += [] if companion is None else companion.groups()
         train_only(network, groups)
-        rows = Rows(train, task, source)
+        rows = self.rows(problem, source)
         valid = Rows(problem.valid, task, source) if problem.valid is not None else None
         origin = Origin(source, head, shown(problem), device())
         trainer = Trainer(
             network,
             groups,
             Schedule(
-                self.epochs,
+                self.epochs_of(len(rows.costs)),
                 self.batch_size,
                 self.accumulate,
                 self.warmup,
@@ -342,7 +355,7 @@ def found_rate(method: GradientMethod, problem: Problem) -> Json:
     start = copy.deepcopy(network)  # whose loss each step is compared with
     for each in (network, start):
         training_mode(each)
-    rows = Rows(problem.train, problem.task, source)
+    rows = method.rows(problem, source)
     per_epoch = math.ceil(len(rows.costs) / method.batch_size)
     count = learning_rate.steps(method.epochs * per_epoch)
     epochs = range(math.ceil(count / per_epoch))

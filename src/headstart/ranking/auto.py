@@ -66,13 +66,11 @@ def default(modality: str) -> str | None:
 def rivals(modality: str) -> list[str]:
     """The shelf's sources of this modality that are here or quickly fetched: the usual one first, then by size."""
     usual = DEFAULT_SOURCE.get(modality)
-    known = {name: shelf.info(name) for name in shelf.names()}
+    known = {name: shelf.info(name) for name in shelf.reading(modality)}
     fitting = [
         name
         for name, info in known.items()
-        if usual is not None
-        and info["modality"] == modality
-        and (name == usual or info["fetched"] or info["size"] <= CHEAP)
+        if usual is not None and (name == usual or info["fetched"] or info["size"] <= CHEAP)
     ]
     return sorted(fitting, key=lambda name: (name != usual, known[name]["parameters"], name))
 

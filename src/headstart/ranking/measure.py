@@ -95,7 +95,7 @@ def refuse_unfit(dataset: Dataset, source: str | Source) -> None:
 
 def _refuse(dataset: Dataset, name: str, modality: str) -> None:
     if modality != dataset.modality:
-        fitting = [other for other in shelf.names() if shelf.info(other)["modality"] == dataset.modality]
+        fitting = shelf.reading(dataset.modality)
         raise SourceError(
             "HS-SOURCE-005",
             f"{name} reads {modality}; the input of {dataset.origin} is {dataset.modality}.",

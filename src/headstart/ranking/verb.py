@@ -88,7 +88,7 @@ def candidates(dataset: Dataset, sources: str | Sequence[str | Source]) -> list[
     Raises UsageError HS-USAGE-001 for none; SourceError HS-SOURCE-001 and -005, of all names at once, before any work.
     """
     if sources == "all":
-        return [name for name in shelf.names() if shelf.info(name)["modality"] == dataset.modality]
+        return [*shelf.reading(dataset.modality)]
     names = [name.strip() for name in sources.split(",")] if isinstance(sources, str) else list(sources)
     found = list(dict.fromkeys(name for name in names if name))
     if not found:

@@ -50,11 +50,12 @@ class Source(ABC):
     card.digest belongs to the weights as they were loaded; whoever changes the weights asks `digest` again.
     network: the backbone without its classifier, in eval mode, fp32. classifier: the one it was pretrained with, from
     ``Features.pooled`` to the logits of its own Z classes, [Z,D], where it has one. classes: the names of those Z
-    classes, or empty where they are unknown. Subclasses supply `preprocess`, `forward`,
-    `example`, `fresh_network`, `save` and the classmethod `load`.
+    classes, or empty where they are unknown. pretrained: whether its weights have learned anything. Subclasses
+    supply `preprocess`, `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
     """
 
     provider: ClassVar[str]
+    pretrained: bool = True
 
     def __init__(self, card: Card, network: nn.Module) -> None:
         self.card = card
@@ -153,6 +154,7 @@ class Source(ABC):
         other = self.with_network(network)
         digest = weights.digest(weights.state(network))  # so that no cache takes its features for the source's
         other.card = replace(self.card, name=f"{self.card.name} (untrained, seed {seed})", digest=digest)
+        other.pretrained = False
         return other
 
     def digest(self) -> str:

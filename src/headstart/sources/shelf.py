@@ -4,6 +4,7 @@
     hf:owner/name           the Hugging Face hub, or a local folder in its format
     timm:name, torchvision:name
     identity                numbers as they are
+    glyph                   a small network for small pictures of signs, which has learned nothing
     a/folder                what Headstart saved, or a transformers or timm folder
     a+b                     sources side by side, each spelled in one of these ways
 
@@ -26,6 +27,7 @@ from headstart.sources.base import Source
 from headstart.sources.trust import trusted
 from headstart.types import Json, cache_home
 
+BUILT_IN = ("identity", "glyph")
 HUBS = ("hf", "timm", "torchvision")
 TRUSTING = ("hf", "concatenated")  # providers whose `load` takes the repository whose code may run
 CONVERSION = 2  # raise it when `_convert` keeps more of a weight file than it did
@@ -38,7 +40,12 @@ def _shelf() -> dict[str, Json]:
 
 def names() -> list[str]:
     """The names that `fetch` and `open_source` know without a prefix."""
-    return [*_shelf(), "identity"]
+    return [*_shelf(), *BUILT_IN]
+
+
+def reading(modality: str) -> list[str]:
+    """The names of sources that read this kind of input and have something to pass on."""
+    return [name for name in names() if name != "glyph" and info(name)["modality"] == modality]
 
 
 def info(name: str) -> Json:
@@ -46,10 +53,8 @@ def info(name: str) -> Json:
 
     Raises SourceError HS-SOURCE-001 with did-you-mean.
     """
-    if name == "identity":
-        from headstart.sources.identity import Identity
-
-        return {**Identity().card.to_json(), "size": 0, "fetched": True, "folder": None}
+    if name in BUILT_IN:
+        return {**open_source(name).card.to_json(), "size": 0, "fetched": True, "folder": None}
     entry = _entry(name)
     folder = _folder(name, entry)
     fetched = (folder / weights.DESCRIPTION).is_file()
@@ -106,8 +111,8 @@ def open_source(name: str, *, trust_remote_code: str | None = None) -> Source:
         if prefix == "hf":
             return _checked(provider.open_model(rest, trust_remote_code=trust_remote_code))
         return _checked(provider.open_model(rest))
-    if name == "identity":
-        return _checked(catalog.find("sources", "identity")())
+    if name in BUILT_IN:
+        return _checked(catalog.find("sources", name)())
     if name in _shelf():
         return open_folder(fetch(name))
     if name and Path(name).is_dir():
