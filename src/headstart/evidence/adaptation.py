@@ -69,7 +69,7 @@ def oracle(task: Task, model: Fitted, rows: Dataset, targets: Targets, seed: int
 
 
 def features(model: Fitted, rows: Dataset) -> Array | None:
-    """What feeds the head of a model, [N,D]; of a mean of models the first one's. None where it has no such features."""
+    """What feeds the head of a model, [N,D]; of a mean of models the first one's. None where there is no such thing."""
     if isinstance(model, EnsembleFitted):
         return features(model.models[0], rows)
     if isinstance(model, NetworkFitted):
