@@ -49,8 +49,10 @@ from headstart.options import (
 )
 
 if TYPE_CHECKING:
+    from headstart.adapting.tent import Report
     from headstart.artefact import Artefact
     from headstart.datasets.base import Dataset
+    from headstart.types import Prediction
 
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 """The base of all parsing errors; newer versions of Typer carry click inside, so it is not imported by name."""
@@ -170,11 +172,14 @@ def predict(
     run: Run,
     path: Annotated[Path, typer.Argument(help="New rows, in any format that fit reads.", metavar="PATH")],
     out: Annotated[str, typer.Option("--out", "-o", help="CSV file to write; - for stdout.")] = "-",
+    adapt: Annotated[
+        Literal["tent"] | None, typer.Option("--adapt", help="Adapt while predicting, batch by batch in row order.")
+    ] = None,
     quiet: Quiet = False,
 ) -> Answer | None:
     """Predict new rows: their columns, then `prediction` and `probability_<class>`, as CSV.
 
-    Of several targets `prediction_<target>` and `probability_<target>_<class>`.
+    Of several targets `prediction_<target>` and `probability_<target>_<class>`. The run itself never changes.
     """
     if out == "-" and ctx.meta.get(AS_JSON):
         raise UsageError("HS-USAGE-001", "--json and a table on stdout exclude each other.", "Name a file with -o.")
@@ -185,8 +190,10 @@ def predict(
     artefact, dataset = _open(run, path, labelled=False)
     with Progress(quiet) as report:
         report("predict", 0, len(dataset))
-        prediction = artefact.predict(dataset)
+        prediction, told = (artefact.predict(dataset), None) if adapt is None else _streamed(artefact, dataset)
         report("predict", len(dataset), len(dataset))
+    if told is not None and not quiet:
+        print(told, file=sys.stderr)
     if out == "-":
         export.write_csv(sys.stdout, dataset, prediction)
     else:
@@ -198,6 +205,7 @@ def predict(
         "rejected": len(dataset.rejects),
         "out": out,
         "rejected_to": rejected,
+        "adapted": None if told is None else told.to_json(),
     }
     if out == "-":
         if dataset.rejects:
@@ -210,6 +218,13 @@ def predict(
         return None
     lost = f"; {_counted(len(dataset.rejects))} could not be read: see {rejected}" if rejected else ""
     return Answer(data, f"{len(dataset):,} predictions saved to {out}{lost}")
+
+
+def _streamed(artefact: Artefact, dataset: Dataset) -> tuple[Prediction, Report]:
+    """The predictions of a model that adapts to the rows while it answers, and what happened."""
+    from headstart.adapting.tent import Tent
+
+    return Tent(artefact.fitted).predict(dataset)
 
 
 def _counted(rows: int) -> str:

@@ -23,6 +23,7 @@ from headstart import engine
 from headstart.datasets.base import Column, Dataset
 from headstart.errors import HeadstartError, MethodError
 from headstart.methods.base import Fitted, Method, Problem
+from headstart.methods.probe import Probe
 from headstart.rankers.base import Kind, Ranker
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
@@ -210,9 +211,12 @@ def check_method(
     """Fitting, determinism, saving, loading and resuming of a method on a small labelled dataset.
 
     A method that cannot do this has to refuse by name; then nothing else is checked. unlabelled: further rows, for
-    methods that use them. domain: rows of another domain, for methods that adapt to one.
+    methods that use them. domain: rows of another domain, for methods that adapt to one. A method that goes on from a
+    model gets a probe of the labelled rows, and of these nothing else.
     """
-    further = {"unlabelled": unlabelled, "domain": domain}
+    further: dict[str, Any] = {"unlabelled": unlabelled, "domain": domain}
+    if "model" in method.needs and source is not None:
+        further["model"] = _fit(Probe(), dataset, task_class, source)
     assert json.loads(json.dumps(method.hyperparameters())) is not None
     try:
         method.admit(task_class.learn(dataset), source, dataset, [need for need, rows in further.items() if rows])  # type: ignore[misc]
@@ -249,16 +253,20 @@ def _fit(
     source: Source | None,
     **more: Any,
 ) -> Fitted:
-    """A fit on two thirds of the rows, with every third row for validation."""
-    rows = range(len(dataset))
-    train, valid = dataset.select([r for r in rows if r % 3]), dataset.select([r for r in rows if r % 3 == 0])
+    """A fit on two thirds of the rows, with every third row for validation; or from a model, without any of them."""
+    rows, model = range(len(dataset)), more.get("model")
+    train: Dataset = dataset.select([r for r in rows if r % 3])
+    valid: Dataset | None = dataset.select([r for r in rows if r % 3 == 0])
+    task = task_class.learn(train)
+    if model is not None:
+        train, valid, task = more["domain"], None, model.task
     extractor = None if source is None else Extractor(source, cache=False, precision="fp32")
     options = {"precision": "fp32"}
     return method.fit(
         Problem(
             train,
             valid,
-            task_class.learn(train),
+            task,
             source,
             extractor,
             seed=3,
@@ -277,7 +285,7 @@ def _check_resume(
     dataset: Dataset,
     task_class: type[Task],
     source: Source | None,
-    further: dict[str, Dataset | None],
+    further: dict[str, Any],
     folder: Path,
     outputs: Any,
 ) -> None:

@@ -1,4 +1,5 @@
-"""Two domains from two paths, or from one table with a column that says which row is of which domain.
+"""Two domains from two paths, or from one table with a column that says which row is of which domain; or a run and the
+rows that its model is to be adapted to, which is all that is read then.
 
 The rows of the target domain are handed on without their labels, physically; the labels, where there are any, are
 sealed (`headstart.evidence.splits.Sealed`).
@@ -7,22 +8,77 @@ sealed (`headstart.evidence.splits.Sealed`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from headstart.datasets.base import Dataset
+from headstart.cache import key
+from headstart.datasets.base import Column, Dataset
 from headstart.datasets.read import read
 from headstart.errors import DataError, UsageError, did_you_mean
 from headstart.evidence.splits import Sealed
 from headstart.methods.adaptation import inputs
+from headstart.methods.saved import Saved, open_model, read_manifest
+
+
+class Run(NamedTuple):
+    """A saved run: its folder, its model, and a digest of the model's files."""
+
+    folder: Path
+    saved: Saved
+    digest: str
 
 
 class Two(NamedTuple):
-    """labelled: rows with labels, of one domain or several. target: rows of the target domain, inputs alone. sealed:
-    the labels of the target domain, or None."""
+    """labelled: rows with labels, of one domain or several; of a run there are none, and these are the target rows.
+    target: rows of the target domain, inputs alone. sealed: the labels of the target domain, or None. run: what the
+    first path is in place of rows."""
 
     labelled: Dataset
     target: Dataset
     sealed: Sealed | None
+    run: Run | None = None
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns that a model of these rows reads and predicts."""
+        return (
+            self.run.saved.columns if self.run else [c for c in self.labelled.columns if c.role in ("input", "target")]
+        )
+
+    @property
+    def origin(self) -> str:
+        """Where the rows come from: by it the folder of the result is called."""
+        return f"{self.run.folder.name}-{Path(self.target.origin).stem}" if self.run else self.labelled.origin
+
+
+def is_run(data: Any) -> bool:
+    """Whether this is the folder of a run."""
+    return isinstance(data, str | Path) and (Path(data) / "model.json").is_file()
+
+
+def after_run(folder: str | Path, to: Any, *, limit: int | None, **fixed: Any) -> Two:
+    """A run and the rows to adapt its model to. fixed: arguments that the run leaves no choice about.
+
+    Raises UsageError HS-USAGE-001 where one of those is given or there are no rows, DataError HS-DATA-015 where they
+    lack a column that the model reads, and what opening a run raises.
+    """
+    if to is None:
+        raise UsageError(
+            "HS-USAGE-001", f"{folder} is a run, and it is not said what to adapt it to.",
+            "Give the rows of the target domain as a second path.",
+        )  # fmt: skip
+    if given := [name for name, value in fixed.items() if value]:
+        raise UsageError(
+            "HS-USAGE-001", f"{folder} is a run, which says {' and '.join(given)} already.", "Leave that out."
+        )
+    place = Path(folder)
+    saved = open_model(place)
+    run = Run(place, saved, key(read_manifest(place)["files"]))
+    goals = [column for column in saved.columns if column.role == "target"]
+    rows, sealed = _read_target(to, saved.inputs, goals[0] if len(goals) == 1 else None, limit)
+    saved.check_columns(rows)
+    rows = inputs(saved.arranged(rows))
+    return Two(rows, rows, sealed, run)
 
 
 def two(
@@ -73,20 +129,26 @@ def _parted(given: Dataset, domain: str, value: str) -> Two:
 
 def _paired(given: Dataset, to: Any, limit: int | None) -> Two:
     """Two tables or folders: the columns of the first are read from the second, its labels where it has them."""
-    kinds = {column.name: column.kind for column in given.inputs}
-    if isinstance(to, Dataset):
-        sealed = Sealed(to) if to.target is not None else None
-        return Two(given, inputs(to), sealed)
-    rows = read(to, input=list(kinds), kinds=kinds, for_prediction=True, limit=limit)
-    goal = given.target
-    assert goal is not None
-    sealed = None
-    if goal.name in [column.name for column in rows.columns]:
-        labelled = read(
-            to, target=goal.name, input=list(kinds), kinds={**kinds, goal.name: goal.kind}, limit=limit,
-            for_prediction=True,
-        )  # fmt: skip
-        known = [value is not None and value == value for value in labelled.values(goal.name)]
-        if len(labelled) == len(rows) and all(known):
-            sealed = Sealed(labelled.aim(goal.name))
+    assert given.target is not None
+    rows, sealed = _read_target(to, given.inputs, given.target, limit)
     return Two(given, inputs(rows), sealed)
+
+
+def _read_target(
+    to: Any, columns: Sequence[Column], goal: Column | None, limit: int | None
+) -> tuple[Dataset, Sealed | None]:
+    """The rows of the target domain, and the seal on their labels where every row has one. goal: their column."""
+    if isinstance(to, Dataset):
+        return to, Sealed(to) if to.target is not None else None
+    kinds = {column.name: column.kind for column in columns}
+    rows = read(to, input=list(kinds), kinds=kinds, for_prediction=True, limit=limit)
+    if goal is None or goal.name not in [column.name for column in rows.columns]:
+        return rows, None
+    labelled = read(
+        to, target=goal.name, input=list(kinds), kinds={**kinds, goal.name: goal.kind}, limit=limit,
+        for_prediction=True,
+    )  # fmt: skip
+    known = [value is not None and value == value for value in labelled.values(goal.name)]
+    if len(labelled) == len(rows) and all(known):
+        return rows, Sealed(labelled.aim(goal.name))
+    return rows, None

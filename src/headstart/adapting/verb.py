@@ -2,6 +2,7 @@
 
     headstart adapt dresses.csv trousers.csv --target recommended
     headstart adapt reviews.csv --domain department --to trousers --target recommended
+    headstart adapt runs/dresses trousers.csv        # no labelled row at all: `headstart.adapting.from_run`
 
 Reading -> features -> the method and its control, source-only -> what unlabelled rows say -> scores -> artefact. What
 ships is fixed before a label of the target domain is read; a test tries to reach them. Where the evidence for a shift
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,24 @@ from typing import Any
 import numpy as np
 
 from headstart import artefact, catalog
-from headstart.adapting import reading
+from headstart.adapting import from_run, reading
+from headstart.adapting.recording import recorded
 from headstart.artefact import Artefact
 from headstart.cache import key
 from headstart.datasets.base import Dataset
 from headstart.errors import UsageError
 from headstart.evidence import domains as seen
-from headstart.evidence.adaptation import Judged, features, judge, left_out, oracle
+from headstart.evidence.adaptation import features, judge, left_out, oracle
 from headstart.methods.adaptation import AdaptedFitted
 from headstart.methods.base import Fitted, Method, Problem, make
-from headstart.record import Clock, confusion, data_facts, machine, mistakes, residuals, shown, task_facts, versions
+from headstart.record import Clock, shown
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.image import decode
 from headstart.sources.trust import trusting
 from headstart.tasks.base import Array, Task, infer_task
 from headstart.transfer import choose_source, claim, finished, workspace
-from headstart.types import Candidate, Json, Record
+from headstart.types import Json, Record
 
 CONTROL, GLYPH = "sourceonly", "glyph"
 
@@ -68,13 +69,15 @@ def adapt(
     trust_remote_code: str | None = None,
     report: Callable[[str, int, int], None] | None = None,
 ) -> Artefact:
-    """A model for the rows of ``to``, which need no labels, from the labelled rows of ``data``.
+    """A model for the rows of ``to``, which need no labels, from the labelled rows of ``data``, or from a run.
 
-    data: as `headstart.fit` reads it. to: the rows of the target domain, with the same input columns; or None, and
-    ``domain`` names a column of ``data`` and ``value`` the domain in it that counts as the target. Other values of
-    that column are labelled domains of their own. method: one that adapts (see ``headstart methods``), or ``auto``,
-    which decides by unlabelled rows alone (`headstart.methods.adapt`). score_labels: where the target domain has
-    labels, also what a head that knew them would reach (the oracle gap). The rest as in `headstart.fit`.
+    data: as `headstart.fit` reads it, or the folder of a run, whose model goes on to ``to`` while no other row is read
+    (`headstart.adapting.from_run`; the run says what is predicted from which columns). to: the rows of the target
+    domain, with the same input columns; or None, and ``domain`` names a column of ``data`` and ``value`` the domain in
+    it that counts as the target. Other values of that column are labelled domains of their own. method: one that adapts
+    (see ``headstart methods``), or ``auto``, which decides by unlabelled rows alone (`headstart.methods.adapt`; of a
+    run it is ``shot``). score_labels: where the target domain has labels, also what a head that knew them would reach
+    (the oracle gap). The rest as in `headstart.fit`.
 
     Labels of the target domain, where there are any, are read once, after all models are fixed, for the score.
 
@@ -82,6 +85,15 @@ def adapt(
     adapt, MethodError HS-METHOD-003 for a task or source that it cannot do, and what `headstart.fit` raises.
     """
     report = report or (lambda stage, done, total: None)
+    if reading.is_run(data):
+        return from_run.adapt(
+            data, to, method=method, seed=seed, out=out, settings=settings, limit=limit, precision=precision,
+            fresh=fresh, report=report, fixed={
+                "target": target, "domain": domain, "value": value, "input": input, "task": task, "roles": roles,
+                "kinds": kinds, "source": source != "auto", "backend": backend != "auto", "score_labels": score_labels,
+            },
+        )  # fmt: skip
+    from_run.refuse_labels(method, data)
     clock = Clock()
     _adapts(method)
     two = reading.two(
@@ -119,7 +131,7 @@ def adapt(
     if score_labels and judged.targets is not None:
         told["oracle"] = oracle(learned, models[0], two.target, judged.targets, seed)
     clock.lap("scores")
-    written = _record(two, learned, chosen, models, judged, told, problem, extractor, clock, folder, facts)
+    written = recorded(two, learned, chosen, models, judged, told, problem, extractor, clock, folder, facts)
     named = [input] if isinstance(input, str) else list(input or ())
     written.command = _command(two, to, domain, value, named, written, how, seed)
     columns = [column for column in two.labelled.columns if column.role in ("input", "target")]
@@ -205,60 +217,6 @@ def _shown(rows: Dataset, places: Sequence[int]) -> list[Json]:
         text, picture = shown(sample)
         found.append({"row": rows.numbers[place], "text": text, "thumbnail": picture})
     return found
-
-
-def _record(
-    two: reading.Two, task: Task, source: Source | None, models: Sequence[Fitted], judged: Judged, told: Json,
-    problem: Problem, extractor: Extractor | None, clock: Clock, folder: Path, facts: str,
-) -> Record:  # fmt: skip
-    """The record; ``validation`` of a candidate is its out-of-fold score on the labelled domain."""
-    rejects = two.labelled.rejects
-    candidates = []
-    for model in models:
-        outside = getattr(model, "cv_outputs", None)
-        inside = None if outside is None else task.score(outside, task.encode(two.labelled.targets()))
-        method = model.method
-        candidates.append(
-            Candidate(
-                method.name, method.role, model.description, inside, judged.scores.get(method.name),
-                clock.seconds[method.name], method.hyperparameters(),
-            )
-        )  # fmt: skip
-    labelled, shipped = judged.targets is not None, models[0]
-    prediction = task.decode(judged.outputs) if labelled else None
-    return Record(
-        name=folder.name,
-        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        command="",
-        data=data_facts(two.labelled, rejects, facts)
-        | {
-            "splits": {"labelled": len(two.labelled), "to adapt to": len(two.target)},
-            "procedure": "domains",
-            "moved": 0,
-        },
-        task=task_facts(task, two.labelled.target.name if two.labelled.target else ""),
-        source=source.card.to_json() if source is not None else {},
-        candidates=candidates,
-        chosen_transfer=shipped.method.name if shipped.method.role == "transfer" else None,
-        shipped=shipped.method.name,
-        shipped_because=told["because"] or f"{shipped.method.name} was asked for",
-        metrics=task.metrics(judged.outputs, judged.targets) if labelled else {},
-        verdict=judged.verdict,
-        head_start=None,
-        trained=shipped.trained(),
-        history=[],
-        confusion=confusion(task, prediction, judged.values) if prediction else None,
-        residuals=residuals(task, prediction, judged.values) if prediction else None,
-        mistakes=mistakes(task, two.target, prediction, judged.values) if prediction else [],
-        rejects=[vars(reject) for reject in list(rejects)[:200]],
-        notes=list(dict.fromkeys([*problem.notes, *(extractor.notes if extractor else [])])),
-        seconds={stage: round(value, 2) for stage, value in clock.seconds.items()},
-        versions=versions(),
-        machine=machine(extractor),
-        seed=problem.seed,
-        folder=str(folder),
-        adaptation=told,
-    )
 
 
 def _request(two: reading.Two, task: Task, source: Source | None, method: Method, *choices: Any) -> str:

@@ -34,7 +34,8 @@ from headstart.options import (
 def adapt(
     ctx: typer.Context,
     path: Annotated[
-        Path, typer.Argument(help="Labelled rows: a table, or a folder of class folders.", metavar="SOURCE")
+        Path,
+        typer.Argument(help="Labelled rows: a table, or a folder of class folders. Or a run.", metavar="SOURCE"),
     ],
     to_path: Annotated[
         Path | None, typer.Argument(help="Rows of the target domain; they need no labels.", metavar="[TARGET]")
@@ -67,12 +68,15 @@ def adapt(
 ) -> Answer:
     """Adapt labels of one domain to another that has none, or say that it is better not to.
 
+    SOURCE may also be a run: then its model is adapted, and no row that it was fitted on is read.
     Labels of the target domain, where there are any, are read once, at the end, for the score.
     """
     given = {**ctx.meta.get(SETTINGS, {}), **pairs(setting, "--set", "name=value")}
-    values = flags.settings("adapt" if method == flags.AUTO else method, given)
     kinds = pairs(kind, "--kind", "column=kind")
-    from headstart.adapting import verb
+    from headstart.adapting import from_run, reading, verb
+
+    by_itself = from_run.AUTO if reading.is_run(path) else "adapt"
+    values = flags.settings(by_itself if method == flags.AUTO else method, given)
 
     roles = {"group": group, "weight": weight}
     with Progress(quiet) as report:

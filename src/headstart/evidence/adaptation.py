@@ -40,8 +40,12 @@ class Judged:
     values: list[Any] = field(default_factory=list)
 
 
-def judge(task: Task, models: Sequence[Fitted], rows: Dataset, sealed: Sealed | None, seed: int = 0) -> Judged:
-    """Score the models, of which the first ships and the last is the control; all are fixed by now.
+def judge(
+    task: Task, models: Sequence[Fitted], rows: Dataset, sealed: Sealed | None, seed: int = 0, ships: int = 0
+) -> Judged:
+    """Score the models, of which the first adapts and the last is the control; all are fixed by now.
+
+    ships: the place of the one that ships.
 
     Raises TaskError HS-TASK-002 for a label of the target domain that the labelled domain does not have.
     """
@@ -50,7 +54,7 @@ def judge(task: Task, models: Sequence[Fitted], rows: Dataset, sealed: Sealed | 
     outputs = [model.outputs(rows) for model in models]
     values = sealed.open([model.method.name for model in models])
     targets = task.encode(values)
-    found = Judged(outputs=outputs[0], targets=targets, values=values)
+    found = Judged(outputs=outputs[ships], targets=targets, values=values)
     found.scores = {model.method.name: task.score(each, targets) for model, each in zip(models, outputs)}
     if len(models) > 1:
         one, other = (task.statistics(each, targets) for each in (outputs[0], outputs[-1]))

@@ -52,7 +52,8 @@ class Problem:
     ``drift`` False what moved is not measured; ``head`` is one to start from in place of the probe's.
     unlabelled: further rows with the same inputs and no target column, none of which is a test row; or None. domain:
     the rows of the domain to adapt to, with the same inputs and no target column, those that are predicted among them;
-    or None. Then ``train`` may have a column with the role ``domain``.
+    or None. Then ``train`` may have a column with the role ``domain``. model: a fitted model to go on from, or None; a
+    method that needs one has no labelled row, and ``train`` holds the inputs of ``domain``.
     """
 
     train: Dataset
@@ -68,6 +69,7 @@ class Problem:
     options: dict[str, Any] = field(default_factory=dict)
     unlabelled: Dataset | None = None
     domain: Dataset | None = None
+    model: Fitted | None = None
 
     def replace(self, **changes: Any) -> Problem:
         """A copy with some fields changed."""
@@ -76,8 +78,8 @@ class Problem:
     @property
     def given(self) -> list[Need]:
         """What there is besides labelled rows and a source."""
-        there: dict[Need, Dataset | None] = {"unlabelled": self.unlabelled, "domain": self.domain}
-        return [need for need, rows in there.items() if rows is not None]
+        there: dict[Need, Any] = {"unlabelled": self.unlabelled, "domain": self.domain, "model": self.model}
+        return [need for need, found in there.items() if found is not None]
 
     @property
     def seconds_left(self) -> float | None:
@@ -125,9 +127,9 @@ class Fitted(ABC):
         """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 unless every tensor matches."""
 
 
-Need: TypeAlias = Literal["labels", "source", "network", "unlabelled", "domain"]
+Need: TypeAlias = Literal["labels", "source", "network", "unlabelled", "domain", "model"]
 """What a method may require: labelled rows, a source, a source whose network can train, further unlabelled rows, rows
-of another domain to adapt to."""
+of another domain to adapt to, a model that was fitted before."""
 
 LACKS: dict[Need, tuple[str, str]] = {
     "labels": ("labelled rows", "Name the column to predict with --target."),
@@ -135,6 +137,7 @@ LACKS: dict[Need, tuple[str, str]] = {
     "network": ("a network to train", "Use --method probe, or another source."),
     "unlabelled": ("unlabelled rows", "Give them with --unlabelled PATH."),
     "domain": ("rows of a domain to adapt to", "Use `headstart adapt SOURCE TARGET`."),
+    "model": ("a fitted model and no labelled rows", "Fit one first, then `headstart adapt RUN TARGET`."),
 }
 
 
@@ -174,7 +177,7 @@ class Method(ABC):
     def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse what the method cannot do. Raises MethodError HS-METHOD-003 that names the method and what is missing.
 
-        dataset: the rows it would be fitted on. given: which of ``unlabelled`` and ``domain`` there are.
+        dataset: the rows it would be fitted on. given: which of ``unlabelled``, ``domain`` and ``model`` there are.
         """
         there: dict[Need, bool] = {
             "labels": dataset.target is not None,
@@ -182,6 +185,7 @@ class Method(ABC):
             "network": source is not None and any(True for _ in source.network.parameters()),
             "unlabelled": "unlabelled" in given,
             "domain": "domain" in given,
+            "model": "model" in given,
         }
         for need in self.needs:
             if not there[need]:

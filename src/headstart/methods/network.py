@@ -26,6 +26,7 @@ from headstart.nn import learning_rate
 from headstart.nn.drift import ROWS as COMPARED
 from headstart.nn.drift import Origin
 from headstart.runtime import Extractor, bf16_is_native, device
+from headstart.sources.weights import digest
 from headstart.tasks.base import Task
 from headstart.types import Batch, Json, LayerRow, Outputs, Sample
 
@@ -318,17 +319,20 @@ class GradientMethod(Method):
 def identity(method: Method, problem: Problem) -> str:
     """A digest of all that determines what is trained: a checkpoint of another one is of no use."""
     train, valid, source, weights = problem.train, problem.valid, problem.source, problem.train.weights()
+    domain, model = problem.domain, problem.model
     return key(
         {
             "method": method.name,
             **method.hyperparameters(),
             "rows": train.fingerprints(),
             "seed": problem.seed,
-            "targets": [str(value) for value in train.targets()],
+            "targets": [str(value) for value in train.targets()] if train.target is not None else None,
             "source": None if source is None else source.card.digest,
             "precision": str(problem.options.get("precision", "auto")),
             "weights": None if weights is None else weights.tolist(),
             "valid": None if valid is None else [valid.fingerprints(), str(valid.targets())],
+            "domain": None if domain is None else domain.fingerprints(),
+            "head": digest(model.head.state_dict()) if isinstance(model, NetworkFitted) else None,
         }
     )
 

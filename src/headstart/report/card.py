@@ -57,7 +57,8 @@ def card(record: Record) -> str:
 def transferred(record: Record) -> bool:
     """Whether what ships carries the source's knowledge."""
     item = wording.candidate(record, record.shipped)
-    return item is not None and item.role == "transfer"
+    reads = record.adaptation is not None and bool(record.source)  # of such a run the control reads the source as well
+    return item is not None and (item.role == "transfer" or reads)
 
 
 def metadata(record: Record) -> Json:

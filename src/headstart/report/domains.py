@@ -27,9 +27,9 @@ def lines(record: Record) -> list[tuple[str, str]]:
     found = record.adaptation
     if found is None:
         return []
-    rows = found["rows"]
-    sizes = f"{wording.count(rows['labelled'])} labelled rows, {wording.count(rows['target'])} to adapt to"
-    told = [("domains", f"{sizes}; {apart(found)}")]
+    told = [("domains", f"{sizes(found)}; {apart(found)}")]
+    if record.chosen_transfer and record.shipped != record.chosen_transfer:
+        told.append(("ships", record.shipped_because))
     if found["explanations"]:
         told.append(("shift", record.shipped_because))
     if record.verdict is None:
@@ -41,9 +41,19 @@ def lines(record: Record) -> list[tuple[str, str]]:
     return told
 
 
+def sizes(found: Json) -> str:
+    """How many rows there were, or the run that stood for labelled ones."""
+    target = wording.count(found["rows"]["target"])
+    if run := found.get("run"):
+        return f"the model of {run['folder']} ({run['method']}), {target} rows to adapt to"
+    return f"{wording.count(found['rows']['labelled'])} labelled rows, {target} to adapt to"
+
+
 def apart(found: Json) -> str:
     """How far apart the domains are, in a sentence."""
     far = found.get("distances")
+    if found.get("run"):
+        return "no row that it was fitted on was read"
     if not far:
         return "their distance was not measured"
     distance = far["a_distance"]

@@ -137,6 +137,7 @@ def environment() -> Environment:
         domains.unscored,
         domains.oracle,
         domains.several,
+        domains.sizes,
     ):
         made.filters[function.__name__] = function
     return made
