@@ -56,3 +56,26 @@ def test_what_cannot_be_is_refused():
         AdaptClassifier(to="there").fit(BOTH, LABELS, domain=DOMAIN[:5])
     with pytest.raises(MethodError, match="labelshift cannot do regression"):
         AdaptRegressor("labelshift", to="there").fit(BOTH, np.arange(380.0), domain=DOMAIN)
+
+
+def test_networks_read_images_and_not_numbers():
+    rng = np.random.default_rng(0)
+    labels, domain = np.tile(["round", "flat"], 30), np.repeat(["here", "there"], [36, 24])
+    pictures = np.zeros((60, 12, 12), np.uint8)
+    for at, label in enumerate(labels):
+        top, left = rng.integers(1, 3, 2)
+        pictures[at, top : top + 8, left : left + 8] = 200 * (
+            np.eye(8) if label == "flat" else np.tri(8) * np.tri(8)[::-1]
+        )
+    lies = np.where(domain == "there", "never read", labels)
+    model = AdaptClassifier("mcc", to="there", source="glyph", settings={"epochs": 8, "batch_size": 12})
+    model.fit(list(pictures), lies, domain=domain)
+    assert model.classes_.tolist() == ["flat", "round"]
+    assert (model.predict(list(pictures[36:])) == labels[36:]).mean() > 0.9
+    assert len(model.history_["epochs"]) == 8
+    with pytest.raises(MethodError, match="mcc trains a network, and X holds numbers"):
+        AdaptClassifier("mcc", to="there").fit(BOTH, LABELS, domain=DOMAIN)
+    sizes = AdaptRegressor("dan", to="there", source="glyph", settings={"epochs": 1})
+    sizes.fit(list(pictures), np.where(domain == "there", np.nan, 1.0 * (labels == "flat")), domain=domain)
+    assert np.isfinite(sizes.predict(list(pictures))).all()
+    assert AdaptRegressor("ot", to="there").fit(BOTH, np.arange(380.0), domain=DOMAIN).maps_

@@ -113,11 +113,36 @@ def test_a_strength_that_the_user_gave_is_kept():
     assert len(wide.strengths) == 4
 
 
-def test_the_pool_gives_inputs_without_targets():
+class Echo:
+    """A model whose output of a row is the row; it refuses rows with a target."""
+
+    def __init__(self, tokens=False):
+        self.tokens = tokens
+
+    def outputs(self, rows):
+        assert rows.target is None
+        found = [np.array([[len(text)]]) if self.tokens else [len(text)] for text in rows.samples()]
+        return found if self.tokens else np.array(found)
+
+
+@pytest.mark.parametrize("rows", [[1, 2], [10, 14], [3, 7, 10, 12]])
+@pytest.mark.parametrize("tokens", [False, True])
+def test_the_pool_gives_inputs_without_targets_labelled_ones_unlabelled_ones_and_both(rows, tokens):
     data, other = texts(10), texts(5, seed=1).without("target")
     pool = Pool(data, other, None)
-    assert pool.inputs(np.array([1, 2])).target is None
-    assert pool.inputs(np.array([10, 14])).samples() == [other.samples()[0], other.samples()[4]]
+    found = pool.outputs(Echo(tokens), np.array(rows))
+    both = [*data.samples(), *other.samples()]
+    assert [int(np.ravel(value)[0]) for value in found] == [len(both[row]) for row in rows]
+
+
+def test_a_method_predicts_the_labelled_rows_that_it_left_out_as_well():
+    data, other = texts(160), texts(40, seed=1)
+    problem, _ = fit(data)
+    pool = Pool(data, other.without("target"), problem.task.encode(data.targets()))
+    rows, others = np.arange(0, 160, 2), np.concatenate([np.arange(1, 160, 2), 160 + np.arange(40)])
+    found = MethodLearner(problem, pool, Baseline()).fit(rows, others, 0).outputs
+    truth = problem.task.encode([*data.select(range(1, 160, 2)).targets(), *other.targets()])
+    assert problem.task.score(found, truth) > 0.8
 
 
 def test_frozen_token_rows_keep_their_lengths():

@@ -86,7 +86,7 @@ class Step:
         self.method = Multitask(**{"affinity": 0, **settings})
         source, head, outputs = self.method.prepare(self.given)
         self.network = Network(source, head, outputs).eval()
-        self.network.companion = self.method.companion(self.given)
+        self.network.companion = self.method.companion(self.given, self.network.head)
         for parameter in self.network.parameters():
             parameter.requires_grad_(True)
         self.batch, self.target = Rows(self.rows, self.given.task, source).batch(np.arange(8), False)

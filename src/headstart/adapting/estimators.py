@@ -18,7 +18,7 @@ from headstart.errors import MethodError, UsageError
 from headstart.estimators import DEFAULTS, dataset_of, kind_of, opened, rows_of, scaling
 
 if TYPE_CHECKING:
-    from headstart.methods.adaptation import Adaptation, Aligned, Reader
+    from headstart.methods.adaptation import Aligned, Reader
     from headstart.tasks.base import Task
 
 
@@ -55,20 +55,47 @@ class _Adapt(BaseEstimator):  # type: ignore[misc]
 
     def _adapt(self, task: Task, X: Any, y: Any, target: Any, domain: np.ndarray | None) -> None:
         """Learn from features X [n,D], encoded y and features of the target domain [m,D], or None."""
-        from headstart.methods.adaptation import Domains
+        from headstart.methods.adaptation import Adaptation, Domains
         from headstart.methods.base import make
         from headstart.nn.heads import choose
 
         method = make(self._found(target), dict(self.settings or {}))
+        assert isinstance(method, Adaptation)
         if task.name not in (method.tasks or (task.name,)):
             raise MethodError("HS-METHOD-003", f"{method.name} cannot do {task.name}.", "Choose another method.")
         recipe = choose(task, X, y, method.hyperparameters()["head"], seed=self.seed)
         given = Domains(task, X, y, X if target is None else target, recipe, domain, seed=self.seed)
-        how: Adaptation = method  # type: ignore[assignment]
         aligned: Aligned
-        self.maps_, aligned, _ = how.adapt(given)
+        self.maps_, aligned, _ = method.adapt(given)
         self.history_ = dict(aligned.history or {})
         self.task_ = task
+
+    def _train(self, task: Task, X: Any, y: list[Any], labelled: np.ndarray, theirs: np.ndarray, method: Any) -> None:
+        """Train a network on the labelled rows with the target rows beside them. y: n labels or numbers."""
+        from headstart.methods.base import Problem
+
+        if self.kind_ == "numeric":
+            raise MethodError(
+                "HS-METHOD-003", f"{method.name} trains a network, and X holds numbers.",
+                "Give texts or images, or choose coral, ot, ...",
+            )  # fmt: skip
+        rows = rows_of(X, self.kind_)
+        what = "category" if task.classes else "number"
+        train = dataset_of([rows[at] for at in labelled], self.kind_, y, what)
+        goal = dataset_of([rows[at] for at in theirs], self.kind_, None, "")
+        source = self._source()
+        method.admit(task, source, train, ["domain"])
+        extractor = self._extractor(source)
+        self.fitted_ = method.fit(Problem(train, None, task, source, extractor, seed=self.seed, domain=goal))
+        self.history_, self.task_ = {"epochs": self.fitted_.history}, task
+
+    def _deep(self, target: np.ndarray) -> Any:
+        """The method that is to train a network, or None."""
+        from headstart.methods.adaptation import Adaptation
+        from headstart.methods.base import make
+
+        found = self._found(target if len(target) else None)
+        return None if issubclass(found, Adaptation) else make(found, dict(self.settings or {}))
 
     def _found(self, target: Any) -> Any:
         from headstart import catalog
@@ -111,18 +138,29 @@ class _Adapt(BaseEstimator):  # type: ignore[misc]
 
     def _reader(self) -> Reader:
         from headstart.methods.adaptation import Reader
+
+        source = self._source()
+        return Reader(source, self._extractor(source), None)
+
+    def _source(self) -> Any:
+        if not isinstance(self.source, str):
+            return self.source
+        return opened(DEFAULTS[self.kind_] if self.source == "auto" else self.source)
+
+    @staticmethod
+    def _extractor(source: Any) -> Any:
         from headstart.runtime import Extractor
 
-        source = self.source
-        if isinstance(source, str):
-            source = opened(DEFAULTS[self.kind_] if source == "auto" else source)
-        return Reader(source, Extractor(source), None)
+        return Extractor(source)
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Raw outputs [N,C]."""
         from headstart.nn.maps import chain
 
-        check_is_fitted(self, "maps_")
+        check_is_fitted(self, "history_")
+        if hasattr(self, "fitted_"):
+            assert self.kind_ != "numeric"
+            return np.asarray(self.fitted_.outputs(dataset_of(rows_of(X, self.kind_), self.kind_, None, "")))
         if self.kind_ == "numeric":
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         return chain(self.maps_, self._features(X))
@@ -133,7 +171,8 @@ class AdaptClassifier(ClassifierMixin, _Adapt):  # type: ignore[misc]
 
     method: one that adapts (see ``headstart methods``), or "auto", which abstains where the evidence is thin. to: the
     value of ``domain`` that is the target domain. source, seed: as in `headstart.TransferClassifier`. settings: of the
-    method. Learned: ``classes_`` [C], ``history_``. Raises UsageError HS-USAGE-001 and the errors of the method.
+    method. One that trains a network (dann, mcc, ...) reads texts or images. Learned: ``classes_`` [C], ``history_``.
+    Raises UsageError HS-USAGE-001 and the errors of the method.
     """
 
     def fit(self, X: Any, y: Any, domain: Any = None) -> AdaptClassifier:
@@ -145,8 +184,12 @@ class AdaptClassifier(ClassifierMixin, _Adapt):  # type: ignore[misc]
             raise UsageError("HS-USAGE-001", f"y holds one class only: {self.classes_.tolist()}.", "Give two or more.")
         from headstart.tasks.classification import Classification
 
-        F = self._prepare(X, labelled)
         task = Classification(list(range(len(self.classes_))))
+        self.__dict__.pop("fitted_", None)
+        if (method := self._deep(theirs)) is not None:
+            self._train(task, X, codes.tolist(), labelled, theirs, method)
+            return self
+        F = self._prepare(X, labelled)
         self._adapt(task, F[labelled], codes, F[theirs] if len(theirs) else None, domains)
         return self
 
@@ -163,7 +206,7 @@ class AdaptClassifier(ClassifierMixin, _Adapt):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest label of each of N inputs."""
-        check_is_fitted(self, "maps_")
+        check_is_fitted(self, "history_")
         return np.asarray(self.classes_[self._outputs(X).argmax(axis=1)])
 
 
@@ -178,13 +221,18 @@ class AdaptRegressor(RegressorMixin, _Adapt):  # type: ignore[misc]
             raise ValueError("Input y contains NaN or infinity.")
         from headstart.tasks.regression import Regression
 
-        F, spread = self._prepare(X, labelled), float(numbers.std())
+        spread = float(numbers.std())
         task = Regression(float(numbers.mean()), spread if spread > 0 else 1.0)
+        self.__dict__.pop("fitted_", None)
+        if (method := self._deep(theirs)) is not None:
+            self._train(task, X, numbers.tolist(), labelled, theirs, method)
+            return self
+        F = self._prepare(X, labelled)
         encoded = np.asarray(task.encode(numbers.tolist()))
         self._adapt(task, F[labelled], encoded, F[theirs] if len(theirs) else None, domains)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The predicted number of each of N inputs, [N]."""
-        check_is_fitted(self, "maps_")
+        check_is_fitted(self, "history_")
         return np.asarray(self.task_.decode(self._outputs(X)).values, dtype=np.float64)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from headstart import artefact, catalog
 from headstart.adapting import from_run, reading
 from headstart.adapting.recording import recorded
@@ -25,18 +27,22 @@ from headstart.cache import key
 from headstart.datasets.base import Dataset
 from headstart.errors import UsageError
 from headstart.evidence import domains as seen
-from headstart.evidence.adaptation import judge, left_out, oracle
+from headstart.evidence.adaptation import features, judge, left_out, oracle
 from headstart.methods.adaptation import AdaptedFitted
 from headstart.methods.base import Fitted, Method, Problem, make
 from headstart.record import Clock, shown
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
+from headstart.sources.image import decode
 from headstart.sources.trust import trusting
-from headstart.tasks.base import Task, infer_task
+from headstart.tasks.base import Array, Task, infer_task
 from headstart.transfer import choose_source, claim, finished, workspace
 from headstart.types import Json, Record
 
-CONTROL = "sourceonly"
+CONTROL, GLYPH = "sourceonly", "glyph"
+
+SMALL, LOOKED_AT = 48, 20
+"""Pixels of an edge up to which a picture is small, and how many pictures of each domain are looked at."""
 
 
 def adapt(
@@ -88,13 +94,15 @@ def adapt(
             },
         )  # fmt: skip
     from_run.refuse_labels(method, data)
-    clock, how = Clock(), _named(method, settings or {})
+    clock = Clock()
+    _adapts(method)
     two = reading.two(
         data, to, target=target, domain=domain, value=value, input=input, roles=roles, kinds=kinds, limit=limit
     )
     learned = infer_task(two.labelled, task)
     with trusting(trust_remote_code):
-        chosen = choose_source(two.labelled, source)
+        chosen = choose_source(two.labelled, GLYPH if source == "auto" and signs(two) else source)
+    how = _named(method, settings or {}, chosen)
     how.admit(learned, chosen, two.labelled, ["domain"])
     clock.lap("reading")
     folder = claim(out, two.labelled.origin)
@@ -112,15 +120,16 @@ def adapt(
             extractor.ensure(rows.without("target"), how.outputs_read(extractor, learned))
         clock.lap("features")
     models: list[Fitted] = []
-    for each in [how] if how.name == CONTROL else [how, _control(how)]:
-        models.append(each.fit(problem))
+    for each in [how] if how.role == "control" else [how, _control(how)]:
+        beside = models[0].control if models else None
+        models.append(beside or each.fit(problem))
         clock.lap(each.name)
-    told = _told(problem, models[0], report)
-    told["several"] = left_out(how, _control(how), problem, report) if how.name != CONTROL else []
+    told = _told(problem, models, report)
+    told["several"] = left_out(how, _control(how), problem, report) if how.role != "control" else []
     clock.lap("evidence")
     judged = judge(learned, models, two.target, two.sealed, seed)
     if score_labels and judged.targets is not None:
-        told["oracle"] = oracle(learned, models[0], judged.targets, seed)
+        told["oracle"] = oracle(learned, models[0], two.target, judged.targets, seed)
     clock.lap("scores")
     written = recorded(two, learned, chosen, models, judged, told, problem, extractor, clock, folder, facts)
     named = [input] if isinstance(input, str) else list(input or ())
@@ -132,26 +141,45 @@ def adapt(
     return result
 
 
-def _named(method: str, settings: Mapping[str, Any]) -> Method:
-    """The method by its name. Raises UsageError HS-USAGE-001 for one that does not adapt to a domain."""
+def signs(two: reading.Two) -> bool:
+    """Whether the pictures of both domains are small and grey: digits, letters. Judged by the first `LOOKED_AT`."""
+    if two.labelled.modality != "image":
+        return False
+    pictures = [
+        decode(each) for rows in (two.labelled, two.target) for each in rows.samples(range(LOOKED_AT)[: len(rows)])
+    ]
+    small = max(max(each.size) for each in pictures) <= SMALL
+    return small and all(np.ptp(np.asarray(each, np.int16), axis=2).max() == 0 for each in pictures)
+
+
+def _named(method: str, settings: Mapping[str, Any], source: Source | None) -> Method:
+    """The method by its name; ``auto`` chooses among features, or where they mean nothing yet among networks."""
+    by_itself = "adapt" if source is None or source.pretrained else "deepadapt"
+    return make(catalog.find("methods", by_itself if method == "auto" else method), dict(settings))
+
+
+def _adapts(method: str) -> None:
+    """Raise UsageError HS-USAGE-001 for a method that does not adapt to a domain."""
     found = catalog.find("methods", "adapt" if method == "auto" else method)
     if "domain" not in found.needs:
         known = [name for name in catalog.names("methods") if "domain" in catalog.find("methods", name).needs]
         raise UsageError(
             "HS-USAGE-001", f"{method} does not adapt to another domain.", f"Those that do: {', '.join(known)}."
         )
-    return make(found, dict(settings))
 
 
 def _control(how: Method) -> Method:
-    """Source-only with the kind of head that the method has."""
+    """The method without its own idea; of methods on features source-only with the kind of head that they have."""
+    if (plain := how.ablation()) is not None:
+        return plain
     head = how.hyperparameters().get("head")
     return make(catalog.find("methods", CONTROL), {} if head is None else {"head": head})
 
 
-def _told(problem: Problem, model: Fitted, report: Callable[[str, int, int], None]) -> Json:
+def _told(problem: Problem, models: Sequence[Fitted], report: Callable[[str, int, int], None]) -> Json:
     """What the record says of the domains; see `Record.adaptation`."""
     assert problem.domain is not None
+    model = models[0]
     last = model.history[-1] if model.history else {}
     found: Json = {
         "rows": {"labelled": len(problem.train), "target": len(problem.domain)},
@@ -160,17 +188,27 @@ def _told(problem: Problem, model: Fitted, report: Callable[[str, int, int], Non
         "explanations": last.get("explanations", []),
         "shares": last.get("shares"),
     }
-    if not isinstance(model, AdaptedFitted) or model.domains is None or model.aligned is None:
-        return found
     report("distances", 0, 1)
-    X, target = model.domains.X, model.domains.target
+    if isinstance(model, AdaptedFitted) and model.domains is not None and model.aligned is not None:
+        X, target = model.domains.X, model.domains.target
+        found["columns"] = seen.columns(model.reader, X, target)
+        found["picture"] = seen.picture(model.domains, model.aligned)
+    else:
+        before, after = (_features(each, problem) for each in (models[-1], model))
+        X, target = before
+        found["picture"] = seen.networks(before, after, problem.seed)
     found["distances"] = seen.distances(X, target, problem.seed)
-    found["columns"] = seen.columns(model.reader, X, target)
-    found["picture"] = seen.picture(model.domains, model.aligned)
     ours, theirs = seen.typical(X, target, problem.seed)
     found["typical"] = {"labelled": _shown(problem.train, ours), "target": _shown(problem.domain, theirs)}
     report("distances", 1, 1)
     return found
+
+
+def _features(model: Fitted, problem: Problem) -> tuple[Array, Array]:
+    """What feeds the head of a network, of labelled and target rows."""
+    assert problem.domain is not None
+    found = [features(model, rows) for rows in (problem.train.without("target"), problem.domain)]
+    return np.asarray(found[0]), np.asarray(found[1])
 
 
 def _shown(rows: Dataset, places: Sequence[int]) -> list[Json]:

@@ -131,6 +131,17 @@ def digits(files: Sequence[Path], place: Path) -> None:
     _write_images(grey, np.asarray(bunch.target), place)
 
 
+def font_digits(files: Sequence[Path], place: Path) -> None:
+    """The digits of ``font_digits.png``, one row a typeface, as 28 x 28 PNG files in one folder a digit."""
+    import numpy as np
+    from PIL import Image
+
+    sheet = np.asarray(Image.open(Path(__file__).with_name("font_digits.png")).convert("L"))
+    faces = len(sheet) // 28
+    cells = sheet.reshape(faces, 28, 10, 28).transpose(0, 2, 1, 3).reshape(-1, 28, 28)
+    _write_images(cells, np.tile(np.arange(10), faces), place)
+
+
 def _write_images(images: np.ndarray, labels: np.ndarray, place: Path) -> None:
     """images: [N,H,W] uint8; labels: [N]."""
     from PIL import Image

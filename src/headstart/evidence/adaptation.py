@@ -19,8 +19,10 @@ from headstart.evidence.splits import Sealed
 from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
 from headstart.methods.adaptation import AdaptedFitted, codes, inputs
 from headstart.methods.base import Fitted, Method, Problem
+from headstart.methods.ensemble import EnsembleFitted
+from headstart.methods.network import NetworkFitted
 from headstart.nn.heads import choose
-from headstart.tasks.base import Targets, Task
+from headstart.tasks.base import Array, Targets, Task
 from headstart.types import Json, Verdict
 
 LEAST = 20  # labelled rows of a domain that is left out
@@ -61,13 +63,22 @@ def judge(
     return found
 
 
-def oracle(task: Task, model: Fitted, targets: Targets, seed: int = 0) -> float | None:
+def oracle(task: Task, model: Fitted, rows: Dataset, targets: Targets, seed: int = 0) -> float | None:
     """The out-of-fold score of a head on the target rows' own labels, on the features that the model reads."""
-    if not isinstance(model, AdaptedFitted) or model.domains is None:
+    X = features(model, rows)
+    if X is None:
         return None
-    X = model.domains.target
     head = choose(task, X, targets, seed=seed).fit(task, X, targets, seed=seed)
     return None if head.outside is None else task.score(head.outside, targets)
+
+
+def features(model: Fitted, rows: Dataset) -> Array | None:
+    """What feeds the head of a model, [N,D]; of a mean of models the first one's. None where there is no such thing."""
+    if isinstance(model, EnsembleFitted):
+        return features(model.models[0], rows)
+    if isinstance(model, NetworkFitted):
+        return model.extractor.matrix(rows, model.outputs_used)
+    return model.reader.matrix(rows) if isinstance(model, AdaptedFitted) else None
 
 
 def left_out(method: Method, control: Method, problem: Problem, report: Callable[[str, int, int], None]) -> list[Json]:

@@ -58,22 +58,35 @@ def typical(X: Array, target: Array, seed: int = 0) -> tuple[list[int], list[int
 
 
 def picture(domains: Domains, aligned: Aligned) -> Json:
-    """Both domains in two principal components, before and after: {"before": {"labelled": [[x, y]], "target": ...}}.
-
-    Rows that were weighed are drawn as often as they count.
-    """
+    """Both domains before and after maps and weights; rows that were weighed are drawn as often as they count."""
     rng = np.random.default_rng(domains.seed)
-    goals = np.sort(rng.permutation(len(domains.target))[:DRAWN])
-    rows = np.sort(rng.permutation(len(domains.X))[:DRAWN])
+    goals = _some(rng, domains.target)
     counts = None if aligned.weights is None else aligned.weights / aligned.weights.sum()
     some = np.sort(rng.choice(len(aligned.X), min(DRAWN, len(aligned.X)), replace=counts is not None, p=counts))
-    before, after = (
-        (domains.X[rows], domains.target[goals]),
-        (aligned.X[some], chain(aligned.onto, domains.target[goals])),
-    )
+    before = domains.X[_some(rng, domains.X)], domains.target[goals]
+    after = aligned.X[some], chain(aligned.onto, domains.target[goals])
+    return side_by_side(before, after, before[0].shape[1] == after[0].shape[1])
+
+
+def networks(before: tuple[Array, Array], after: tuple[Array, Array], seed: int = 0) -> Json:
+    """Both domains in the features of the control and of the network that ships: labelled [n,D], target [m,D] each."""
+    rng = np.random.default_rng(seed)
+    rows, goals = _some(rng, before[0]), _some(rng, before[1])
+    first, last = ((labelled[rows], target[goals]) for labelled, target in (before, after))
+    return side_by_side(first, last, False)
+
+
+def side_by_side(before: tuple[Array, Array], after: tuple[Array, Array], same: bool) -> Json:
+    """Points in two principal components: {"before": {"labelled": [[x, y]], "target": ...}, "after": ...}.
+
+    same: whether both are in one space, and are seen from one side.
+    """
     plane = _plane(*before)
-    same = before[0].shape[1] == after[0].shape[1]  # then both are seen from one side
     return {"before": _drawn(*before, plane), "after": _drawn(*after, plane if same else _plane(*after))}
+
+
+def _some(rng: np.random.Generator, X: Array) -> Array:
+    return np.asarray(np.sort(rng.permutation(len(X))[:DRAWN]))
 
 
 def _plane(X: Array, target: Array) -> tuple[Array, Array]:

@@ -46,12 +46,16 @@ class Pool:
         """The datasets, in order."""
         return [self.labelled, *([self.rest] if self.rest is not None else [])]
 
-    def inputs(self, rows: Array) -> Dataset:
-        """These rows, all labelled or none, without targets."""
+    def outputs(self, fitted: Fitted, rows: Array) -> Outputs:
+        """A model's outputs of these rows, the labelled ones first; it sees no target."""
         known = len(self.labelled)
-        if self.rest is not None and len(rows) and rows[0] >= known:
-            return self.rest.select((rows - known).tolist())
-        return self.labelled.select(rows.tolist()).without("target")
+        ours, theirs = rows[rows < known], rows[rows >= known] - known
+        found = [fitted.outputs(self.labelled.select(ours.tolist()).without("target"))] if len(ours) else []
+        if self.rest is not None and len(theirs):
+            found.append(fitted.outputs(self.rest.select(theirs.tolist())))
+        if len(found) < 2:
+            return found[0]
+        return [*found[0], *found[1]] if isinstance(found[0], list) else np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class MethodLearner:
             train=self.pool.labelled.select(train.tolist()), valid=None, seed=self.problem.seed + seed, folder=None,
             report=lambda stage, done, total: None, deadline=deadline,
         )  # fmt: skip
-        return Small(None, self.method.fit(part).outputs(self.pool.inputs(others)))
+        return Small(None, self.pool.outputs(self.method.fit(part), others))
 
 
 def learner_of(

@@ -98,6 +98,7 @@ class Fitted(ABC):
     method: Method
     history: list[Json]
     tried: Sequence[Candidate] = ()  # what an automatic choice tried, this one among them; not saved with the model
+    control: Fitted | None = None  # what it was compared with on the way; not saved either
 
     @property
     def description(self) -> str:

@@ -299,7 +299,7 @@ class GradientMethod(Method):
             history[-1] |= companion.facts()
         problem.notes += trainer.notes
         layers = origin.moved(layer_rows(source, head, self.thawed(groups)))
-        source.card = replace(source.card, digest=source.digest())
+        source.card, source.pretrained = replace(source.card, digest=source.digest()), True
         return NetworkFitted(
             self, task, source, head, outputs, changed=True, precision="bf16" if trainer.bf16 else "fp32",
             history=history, layers=layers,

@@ -10,7 +10,7 @@ train a network, such as those that adapt to another domain, whose knowledge com
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,9 @@ INK = 0.2
 """Part of the strongest ink from which a point belongs to the sign."""
 
 WIDTH = 128
+
+KEPT = 50_000
+"""Views that are remembered, 1.6 kB each."""
 
 
 class Glyph(Source):
@@ -49,7 +52,7 @@ class Glyph(Source):
 
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
         """Pictures to ``ink`` [B,1,20,20], 0 to 1. Raises DataError HS-DATA-013 for one that cannot be decoded."""
-        pixels = torch.from_numpy(np.stack([canonical(sample) for sample in samples]))[:, None]
+        pixels = torch.from_numpy(np.stack([_remembered(sample) for sample in samples]))[:, None]
         return Batch({"ink": bent(pixels) if train else pixels})
 
     def forward(self, batch: Batch) -> Features:
@@ -103,6 +106,24 @@ def _first() -> nn.Module:
 @cache
 def _fresh_digest() -> str:
     return weights.digest(weights.state(_first()))
+
+
+def _remembered(sample: Sample) -> np.ndarray:
+    """`canonical`, once for a file or its content: a training reads every picture many times."""
+    if isinstance(sample, dict):
+        sample = sample.get("bytes") or sample.get("path") or sample
+    if isinstance(sample, bytes):
+        return _view(sample)
+    if isinstance(sample, str | Path) and Path(sample).is_file():
+        return _view(str(sample), Path(sample).stat().st_mtime_ns)
+    return canonical(sample)
+
+
+@lru_cache(maxsize=KEPT)
+def _view(sample: str | bytes, changed: int = 0) -> np.ndarray:
+    view = canonical(sample)
+    view.setflags(write=False)
+    return view
 
 
 def canonical(sample: Sample) -> np.ndarray:
