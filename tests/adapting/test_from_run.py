@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_said(here):
         headstart.adapt("slanted", "blind", method="shot")
     with pytest.raises(UsageError, match=r"run is a run, and it is not said what to adapt it to"):
         headstart.adapt("run")
-    with pytest.raises(UsageError, match=r"which says target and source already"):
+    with pytest.raises(UsageError, match=r"run is a run: target and source cannot be chosen"):
         headstart.adapt("run", "slanted", target="label", source="glyph")
     with pytest.raises(UsageError, match=r"HS-USAGE-002.*is the run that is adapted"):
         headstart.adapt("run", "slanted", out="run")

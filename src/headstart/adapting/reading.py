@@ -69,7 +69,7 @@ def after_run(folder: str | Path, to: Any, *, limit: int | None, **fixed: Any) -
         )  # fmt: skip
     if given := [name for name, value in fixed.items() if value]:
         raise UsageError(
-            "HS-USAGE-001", f"{folder} is a run, which says {' and '.join(given)} already.", "Leave that out."
+            "HS-USAGE-001", f"{folder} is a run: {' and '.join(given)} cannot be chosen any more.", "Leave that out."
         )
     place = Path(folder)
     saved = open_model(place)
