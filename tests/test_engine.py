@@ -40,6 +40,15 @@ def test_batches_are_deterministic_and_hold_every_row_once():
         assert not np.array_equal(np.concatenate(first), np.concatenate(other))
 
 
+@pytest.mark.parametrize("rows", [65, 129, 64, 1, 66])
+def test_no_batch_is_of_a_single_row(rows):
+    found = batches(np.ones(rows), 64, 0, 0)
+    assert sorted(np.concatenate(found).tolist()) == list(range(rows))
+    assert len(found) == -(-rows // 64)
+    assert rows == 1 or min(len(each) for each in found) > 1
+    assert [len(each) for each in batches(np.ones(3), 1, 0, 0)] == [1, 1, 1]
+
+
 def test_batches_hold_rows_of_like_cost():
     costs = np.random.default_rng(0).integers(1, 500, 1000)
     spread = [np.ptp(costs[rows]) for rows in batches(costs, 20, 0, 0)]

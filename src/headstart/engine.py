@@ -61,7 +61,10 @@ class Group:
 
 
 def batches(costs: np.ndarray, size: int, seed: int, epoch: int, bucket: bool = True) -> list[np.ndarray]:
-    """The rows of one epoch in batches; deterministic in (seed, epoch). Rows of like cost share a batch. costs [N]."""
+    """The rows of one epoch in batches; deterministic in (seed, epoch). Rows of like cost share a batch. costs [N].
+
+    None is of a single row, unless ``size`` is 1 or there is no other row: batch norm needs two.
+    """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(costs))
     if bucket:
@@ -69,6 +72,8 @@ def batches(costs: np.ndarray, size: int, seed: int, epoch: int, bucket: bool = 
         chunks = [order[i : i + span] for i in range(0, len(order), span)]
         order = np.concatenate([chunk[np.argsort(costs[chunk], kind="stable")] for chunk in chunks])
     rows = [order[i : i + size] for i in range(0, len(order), size)]
+    if size > 1 and len(rows) > 1 and len(rows[-1]) == 1:
+        rows[-2:] = [rows[-2][:-1], np.concatenate([rows[-2][-1:], rows[-1]])]
     return [rows[i] for i in generator.permutation(len(rows))]
 
 

@@ -109,7 +109,9 @@ class DeepAdaptation(GradientMethod):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(problem.seed + 1)
             head = task.head(source.card.width)
-        return source.untrained(problem.seed), head, (task.needs,)
+        fresh = source.untrained(problem.seed)
+        fresh.card = replace(fresh.card, name=source.card.name)  # which will not be untrained any more
+        return fresh, head, (task.needs,)
 
     def groups(self, source: Source, head: nn.Module) -> list[Group]:
         """Rates of a pretrained source fall from the output to the input; a fresh one has the same everywhere."""
