@@ -25,7 +25,7 @@ from headstart.datasets.base import Dataset
 from headstart.errors import UsageError
 from headstart.evidence import domains as seen
 from headstart.evidence.adaptation import Judged, judge, left_out, oracle
-from headstart.methods.adaptation import AdaptedFitted
+from headstart.methods.adaptation import AdaptedFitted, own_rows
 from headstart.methods.base import Fitted, Method, Problem, make
 from headstart.record import Clock, confusion, data_facts, machine, mistakes, residuals, shown, task_facts, versions
 from headstart.runtime import Extractor
@@ -35,7 +35,7 @@ from headstart.tasks.base import Task, infer_task
 from headstart.transfer import choose_source, claim, finished, workspace
 from headstart.types import Candidate, Json, Record
 
-CONTROL = "sourceonly"
+CONTROL, TARGET_ONLY = "sourceonly", "targetonly"
 
 
 def adapt(
@@ -59,6 +59,7 @@ def adapt(
     backend: str = "auto",
     fresh: bool = False,
     score_labels: bool = False,
+    use_labels: bool = False,
     trust_remote_code: str | None = None,
     report: Callable[[str, int, int], None] | None = None,
 ) -> Artefact:
@@ -68,9 +69,12 @@ def adapt(
     ``domain`` names a column of ``data`` and ``value`` the domain in it that counts as the target. Other values of
     that column are labelled domains of their own. method: one that adapts (see ``headstart methods``), or ``auto``,
     which decides by unlabelled rows alone (`headstart.methods.adapt`). score_labels: where the target domain has
-    labels, also what a head that knew them would reach (the oracle gap). The rest as in `headstart.fit`.
+    labels, also what a head that knew them would reach (the oracle gap). use_labels: rows of the target domain that
+    have a label, while others have none, join the labelled rows, for every method; `tradaboost` tells them from the
+    others. The rest as in `headstart.fit`.
 
-    Labels of the target domain, where there are any, are read once, after all models are fixed, for the score.
+    Labels of the target domain, where there are any, are read once, after all models are fixed, for the score; with
+    ``use_labels`` there is none.
 
     Returns an `Artefact`. Raises UsageError HS-USAGE-001 where it is not said what to adapt to or the method does not
     adapt, MethodError HS-METHOD-003 for a task or source that it cannot do, and what `headstart.fit` raises.
@@ -78,12 +82,13 @@ def adapt(
     report = report or (lambda stage, done, total: None)
     clock, how = Clock(), _named(method, settings or {})
     two = reading.two(
-        data, to, target=target, domain=domain, value=value, input=input, roles=roles, kinds=kinds, limit=limit
-    )
+        data, to, target=target, domain=domain, value=value, input=input, roles=roles, kinds=kinds, limit=limit,
+        use_labels=use_labels,
+    )  # fmt: skip
     learned = infer_task(two.labelled, task)
     with trusting(trust_remote_code):
         chosen = choose_source(two.labelled, source)
-    how.admit(learned, chosen, two.labelled, ["domain"])
+    how.admit(learned, chosen, two.labelled, ["domain"] if two.own is None else ["domain", "few"])
     clock.lap("reading")
     folder = claim(out, two.labelled.origin)
     facts = _request(two, learned, chosen, how, seed, precision, score_labels)
@@ -93,14 +98,15 @@ def adapt(
     extractor = None if chosen is None else Extractor(chosen, precision=precision, backend=backend, report=report)
     problem = Problem(
         two.labelled, None, learned, chosen, extractor, seed=seed, folder=work, report=report, domain=two.target,
-        options={"precision": precision},
+        options={"precision": precision}, own=two.own,
     )  # fmt: skip
     if extractor is not None:
         for rows in (two.labelled, two.target):
             extractor.ensure(rows.without("target"), how.outputs_read(extractor, learned))
         clock.lap("features")
     models: list[Fitted] = []
-    for each in [how] if how.name == CONTROL else [how, _control(how)]:
+    controls = [_control(how, name) for name in ([CONTROL] if two.own is None else [TARGET_ONLY, CONTROL])]
+    for each in [how, *(control for control in controls if control.name != how.name)]:
         models.append(each.fit(problem))
         clock.lap(each.name)
     told = _told(problem, models[0], report)
@@ -131,10 +137,10 @@ def _named(method: str, settings: Mapping[str, Any]) -> Method:
     return make(found, dict(settings))
 
 
-def _control(how: Method) -> Method:
-    """Source-only with the kind of head that the method has."""
+def _control(how: Method, name: str = CONTROL) -> Method:
+    """The control with the kind of head that the method has."""
     head = how.hyperparameters().get("head")
-    return make(catalog.find("methods", CONTROL), {} if head is None else {"head": head})
+    return make(catalog.find("methods", name), {} if head is None else {"head": head})
 
 
 def _told(problem: Problem, model: Fitted, report: Callable[[str, int, int], None]) -> Json:
@@ -142,7 +148,7 @@ def _told(problem: Problem, model: Fitted, report: Callable[[str, int, int], Non
     assert problem.domain is not None
     last = model.history[-1] if model.history else {}
     found: Json = {
-        "rows": {"labelled": len(problem.train), "target": len(problem.domain)},
+        "rows": _sizes(problem),
         "because": last.get("because", ""),
         "chosen": last.get("chosen", model.method.name),
         "explanations": last.get("explanations", []),
@@ -159,6 +165,13 @@ def _told(problem: Problem, model: Fitted, report: Callable[[str, int, int], Non
     found["typical"] = {"labelled": _shown(problem.train, ours), "target": _shown(problem.domain, theirs)}
     report("distances", 1, 1)
     return found
+
+
+def _sizes(problem: Problem) -> Json:
+    """Rows of each kind; ``few`` of the labelled ones are of the target domain."""
+    assert problem.domain is not None
+    found = {"labelled": len(problem.train), "target": len(problem.domain)}
+    return found if problem.own is None else found | {"few": int(own_rows(problem.train, problem.own).sum())}
 
 
 def _shown(rows: Dataset, places: Sequence[int]) -> list[Json]:
@@ -239,6 +252,7 @@ def _request(two: reading.Two, task: Task, source: Source | None, method: Method
             "source": [source.card.digest, source.settings()] if source is not None else None,
             "method": [method.name, method.hyperparameters()],
             "choices": [str(choice) for choice in choices],
+            "own": two.own,
             "version": __version__,
         }
     )
@@ -259,6 +273,7 @@ def _command(
     parts += [str(getattr(to, "origin", to)) or "TARGET"] if to is not None else []
     parts += ["--domain", domain] if domain else []
     parts += ["--to", value] if value else []
+    parts += ["--use-labels"] if two.own is not None else []
     parts += [word for name in inputs for word in ("--input", name)]
     parts += ["--target", record.task["target"], "--method", how.name, "--seed", str(seed), "--out", record.folder]
     return shlex.join(parts)

@@ -52,7 +52,8 @@ class Problem:
     ``drift`` False what moved is not measured; ``head`` is one to start from in place of the probe's.
     unlabelled: further rows with the same inputs and no target column, none of which is a test row; or None. domain:
     the rows of the domain to adapt to, with the same inputs and no target column, those that are predicted among them;
-    or None. Then ``train`` may have a column with the role ``domain``.
+    or None. Then ``train`` may have a column with the role ``domain``. own: the value in that column of labelled rows
+    that are of the target domain themselves; None where there are none.
     """
 
     train: Dataset
@@ -68,6 +69,7 @@ class Problem:
     options: dict[str, Any] = field(default_factory=dict)
     unlabelled: Dataset | None = None
     domain: Dataset | None = None
+    own: str | None = None
 
     def replace(self, **changes: Any) -> Problem:
         """A copy with some fields changed."""
@@ -76,7 +78,7 @@ class Problem:
     @property
     def given(self) -> list[Need]:
         """What there is besides labelled rows and a source."""
-        there: dict[Need, Dataset | None] = {"unlabelled": self.unlabelled, "domain": self.domain}
+        there: dict[Need, Any] = {"unlabelled": self.unlabelled, "domain": self.domain, "few": self.own}
         return [need for need, rows in there.items() if rows is not None]
 
     @property
@@ -124,9 +126,9 @@ class Fitted(ABC):
         """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 unless every tensor matches."""
 
 
-Need: TypeAlias = Literal["labels", "source", "network", "unlabelled", "domain"]
+Need: TypeAlias = Literal["labels", "source", "network", "unlabelled", "domain", "few"]
 """What a method may require: labelled rows, a source, a source whose network can train, further unlabelled rows, rows
-of another domain to adapt to."""
+of another domain to adapt to, a few labelled rows of that domain."""
 
 LACKS: dict[Need, tuple[str, str]] = {
     "labels": ("labelled rows", "Name the column to predict with --target."),
@@ -134,6 +136,7 @@ LACKS: dict[Need, tuple[str, str]] = {
     "network": ("a network to train", "Use --method probe, or another source."),
     "unlabelled": ("unlabelled rows", "Give them with --unlabelled PATH."),
     "domain": ("rows of a domain to adapt to", "Use `headstart adapt SOURCE TARGET`."),
+    "few": ("a few labelled rows of the target domain", "Label some of its rows, and add --use-labels."),
 }
 
 
@@ -173,7 +176,7 @@ class Method(ABC):
     def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse what the method cannot do. Raises MethodError HS-METHOD-003 that names the method and what is missing.
 
-        dataset: the rows it would be fitted on. given: which of ``unlabelled`` and ``domain`` there are.
+        dataset: the rows it would be fitted on. given: which of ``unlabelled``, ``domain`` and ``few`` there are.
         """
         there: dict[Need, bool] = {
             "labels": dataset.target is not None,
@@ -181,6 +184,7 @@ class Method(ABC):
             "network": source is not None and any(True for _ in source.network.parameters()),
             "unlabelled": "unlabelled" in given,
             "domain": "domain" in given,
+            "few": "few" in given,
         }
         for need in self.needs:
             if not there[need]:

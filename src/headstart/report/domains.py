@@ -28,7 +28,8 @@ def lines(record: Record) -> list[tuple[str, str]]:
     if found is None:
         return []
     rows = found["rows"]
-    sizes = f"{wording.count(rows['labelled'])} labelled rows, {wording.count(rows['target'])} to adapt to"
+    few = f" ({wording.count(rows['few'])} of the target domain)" if rows.get("few") else ""
+    sizes = f"{wording.count(rows['labelled'])} labelled rows{few}, {wording.count(rows['target'])} to adapt to"
     told = [("domains", f"{sizes}; {apart(found)}")]
     if found["explanations"]:
         told.append(("shift", record.shipped_because))
