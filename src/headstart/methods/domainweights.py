@@ -42,7 +42,7 @@ class Domainweights(Adaptation):
     paper: ClassVar[str] = "Sun et al. 2011; Mansour et al. 2009"
 
     estimator: str = hyper("softmax", "of the weights", choices=("softmax", "mixture"))
-    temperature: float = hyper(0.05, "of the softmax, in units of MMD²", low=1e-6, high=1e3)
+    temperature: float = hyper(0.1, "of the softmax, in units of MMD²", low=1e-6, high=1e3)
     least: float = hyper(0.05, "least weight of a domain, in units of that of one that fits", low=0.0, high=1.0)
 
     def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
