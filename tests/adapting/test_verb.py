@@ -11,7 +11,7 @@ import pytest
 import headstart
 from headstart.cli import main
 from headstart.datasets.base import Dataset
-from headstart.errors import DataError, UsageError
+from headstart.errors import DataError, MethodError, UsageError
 from headstart.evidence import adaptation as evidence
 from headstart.methods import adaptation as methods
 from headstart.report import html, summary
@@ -179,3 +179,60 @@ def test_the_command_prints_it(here, capsys):
     assert main(["report", "run"]) == 0
     assert main(["adapt", "all.csv", "--domain", "region", "--to", "soth", "-t", "rich"]) == 2
     assert 'Did you mean "south"' in capsys.readouterr().err
+
+
+@pytest.fixture
+def some(here):
+    """Every sixth row of the south has a label: in a file of its own, and in one table with the north and the west."""
+    table = people(240, 5, 0.3, shift=1.0, where="south")
+    table.loc[np.arange(240) % 6 != 0, "rich"] = None
+    table.to_csv("some.csv", index=False)
+    pd.concat([people(150, 3), people(150, 4, where="west"), table]).to_csv("mixed.csv", index=False)
+    return here
+
+
+@pytest.mark.parametrize("paths", ["two", "one"])
+def test_a_few_labels_of_the_target_domain_are_learned_from_where_asked(some, paths):
+    where = (
+        {"data": "north.csv", "to": "some.csv"}
+        if paths == "two"
+        else {"data": "mixed.csv", "domain": "region", "value": "south"}
+    )
+    run = headstart.adapt(**where, target="rich", input=INPUT, method="tradaboost", use_labels=True, out="run")
+    rows = run.record.adaptation["rows"]
+    assert rows["few"] == 40 and rows["target"] == 200 and rows["labelled"] == (440 if paths == "two" else 340)
+    assert [each.name for each in run.record.candidates] == ["tradaboost", "targetonly", "sourceonly"]
+    assert run.record.verdict is None and run.record.metrics == {}
+    assert "(40 of the target domain)" in summary.summary(run.record) and "--use-labels" in run.record.command
+    html.render(run.record)
+    assert len(run.predict(pd.read_csv("south.csv"))) == 900
+
+
+def test_labels_are_used_by_every_method_and_by_none_unless_asked(some):
+    with_labels = headstart.adapt(
+        "north.csv", "some.csv", target="rich", input=INPUT, method="sourceonly", use_labels=True, out="one"
+    )
+    without = headstart.adapt("north.csv", "some.csv", target="rich", input=INPUT, method="sourceonly", out="two")
+    rows = pd.read_csv("south.csv")
+    assert not np.array_equal(with_labels.predict(rows).probabilities, without.predict(rows).probabilities)
+    assert without.record.adaptation["rows"] == {"labelled": 400, "target": 240}
+    left = headstart.adapt(
+        "mixed.csv",
+        target="rich",
+        domain="region",
+        value="south",
+        input=INPUT,
+        method="coral",
+        use_labels=True,
+        out="l",
+    ).record.adaptation["several"]
+    assert [each["domain"] for each in left] == ["north", "west"]
+
+
+def test_labels_that_cannot_be_used_are_said(some):
+    with pytest.raises(UsageError, match="900 of 900 rows of the target domain have a label"):
+        headstart.adapt("north.csv", "south.csv", target="rich", input=INPUT, use_labels=True)
+    with pytest.raises(MethodError, match=r"tradaboost needs a few labelled rows.*--use-labels"):
+        headstart.adapt("north.csv", "some.csv", target="rich", input=INPUT, method="tradaboost")
+    with pytest.raises(UsageError, match="takes no group column"):
+        headstart.adapt("north.csv", "some.csv", target="rich", input=INPUT, use_labels=True, roles={"region": "group"})

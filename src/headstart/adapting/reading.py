@@ -2,7 +2,8 @@
 rows that its model is to be adapted to, which is all that is read then.
 
 The rows of the target domain are handed on without their labels, physically; the labels, where there are any, are
-sealed (`headstart.evidence.splits.Sealed`).
+sealed (`headstart.evidence.splits.Sealed`). Only where asked (``use_labels``) do rows of the target domain that
+have a label, while others have none, join the labelled rows; then they are no part of the rows to adapt to.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ class Run(NamedTuple):
 class Two(NamedTuple):
     """labelled: rows with labels, of one domain or several; of a run there are none, and these are the target rows.
     target: rows of the target domain, inputs alone. sealed: the labels of the target domain, or None. run: what the
-    first path is in place of rows."""
+    first path is in place of rows. own: the value in the column of domains of those labelled rows that are of the
+    target domain; None where there are none."""
 
     labelled: Dataset
     target: Dataset
     sealed: Sealed | None
     run: Run | None = None
+    own: str | None = None
 
     @property
     def columns(self) -> list[Column]:
@@ -83,12 +86,12 @@ def after_run(folder: str | Path, to: Any, *, limit: int | None, **fixed: Any) -
 
 def two(
     data: Any, to: Any, *, target: str | None, domain: str | None, value: str | None, input: str | Sequence[str] | None,
-    roles: Mapping[str, str] | None, kinds: Mapping[str, str] | None, limit: int | None,
+    roles: Mapping[str, str] | None, kinds: Mapping[str, str] | None, limit: int | None, use_labels: bool = False,
 ) -> Two:  # fmt: skip
     """Read both domains; arguments as in `headstart.adapt`.
 
-    Raises UsageError HS-USAGE-001 where it is not said what to adapt to, DataError HS-DATA-012 where one of the two
-    domains has no rows, and what `read` raises.
+    Raises UsageError HS-USAGE-001 where it is not said what to adapt to, or labels are to be used and not some of the
+    rows have one, DataError HS-DATA-012 where one of the two domains has no rows, and what `read` raises.
     """
     if to is None and (domain is None or value is None):
         raise UsageError(
@@ -101,17 +104,18 @@ def two(
         )
     wanted = {**(roles or {}), **({domain: "domain"} if domain else {})} or None
     given = data if isinstance(data, Dataset) else read(
-        data, target=target, input=input, roles=wanted, kinds=kinds, limit=limit
+        data, target=target, input=input, roles=wanted, kinds=kinds, limit=limit,
+        for_prediction=use_labels and to is None,
     )  # fmt: skip
     if target is not None:
         given = given.aim(target)
     if to is None:
         assert domain is not None and value is not None
-        return _parted(given, domain, value)
-    return _paired(given, to, limit)
+        return _parted(given, domain, value, use_labels)
+    return _joined(given, to, limit) if use_labels else _paired(given, to, limit)
 
 
-def _parted(given: Dataset, domain: str, value: str) -> Two:
+def _parted(given: Dataset, domain: str, value: str, use_labels: bool) -> Two:
     """One table: rows with this value of the domain column are the target domain."""
     values = [str(each) for each in given.values(domain)]
     theirs = [place for place, each in enumerate(values) if each == value]
@@ -123,8 +127,30 @@ def _parted(given: Dataset, domain: str, value: str) -> Two:
             "expected some of both.",
             did_you_mean(value, sorted(set(values))) if not theirs else "Name another value with --to.",
         )
+    if use_labels:
+        there = _labelled(given)
+        few, blank = _split(given, theirs, there)
+        ours = [place for place in ours if there[place]]
+        return Two(given.select(sorted([*ours, *few])), inputs(given.select(blank)), None, own=value)
     part = given.select(theirs)
     return Two(given.select(ours), inputs(part), Sealed(part))
+
+
+def _labelled(rows: Dataset) -> list[bool]:
+    """Which rows have a label."""
+    return [value is not None and value == value and value != "" for value in rows.targets()]
+
+
+def _split(rows: Dataset, theirs: Sequence[int], there: Sequence[bool]) -> tuple[list[int], list[int]]:
+    """Places of the rows of the target domain with a label and of those without."""
+    few, blank = ([place for place in theirs if there[place] == wanted] for wanted in (True, False))
+    if not few or not blank:
+        raise UsageError(
+            "HS-USAGE-001", f"{rows.origin}: {len(few)} of {len(theirs)} rows of the target domain have a label; "
+            "to use labels it takes some with and some without.",
+            "Leave out --use-labels, or blank the labels of the rows that are to be predicted.",
+        )  # fmt: skip
+    return few, blank
 
 
 def _paired(given: Dataset, to: Any, limit: int | None) -> Two:
@@ -152,3 +178,47 @@ def _read_target(
     if len(labelled) == len(rows) and all(known):
         return rows, Sealed(labelled.aim(goal.name))
     return rows, None
+
+
+def _joined(given: Dataset, to: Any, limit: int | None) -> Two:
+    """Two tables: rows of the second that have a label follow those of the first, with a domain of their own."""
+    goal = given.target
+    assert goal is not None
+    if extra := given.with_role("group") + given.with_role("weight"):
+        raise UsageError(
+            "HS-USAGE-001", f'--use-labels with two paths takes no {extra[0].role} column ("{extra[0].name}").',
+            "Put all rows into one table, and name the column of domains with --domain.",
+        )  # fmt: skip
+    kinds = {column.name: column.kind for column in (*given.inputs, goal)}
+    rows = to
+    if not isinstance(to, Dataset):
+        names = [column.name for column in given.inputs]
+        rows = read(to, target=goal.name, input=names, kinds=kinds, limit=limit, for_prediction=True).aim(goal.name)
+    few, blank = _split(rows, range(len(rows)), _labelled(rows))
+    known = given.with_role("domain")
+    name = known[0].name if known else _unused(given, "domain")
+    values = [str(value) for value in given.values(name)] if known else ["labelled"] * len(given)
+    own = "target" if "target" not in values else f"target {len(set(values))}"
+    ours = _in_domains(given, list(kinds), name, values)
+    return Two(
+        ours.followed_by(_in_domains(rows.select(few), list(kinds), name, [own] * len(few))),
+        inputs(rows.select(blank)), None, own=own,
+    )  # fmt: skip
+
+
+def _unused(given: Dataset, name: str) -> str:
+    """The name, or a longer one where a column has it."""
+    known = {column.name for column in given.columns}
+    while name in known:
+        name += "_"
+    return name
+
+
+def _in_domains(rows: Dataset, names: Sequence[str], domain: str, values: Sequence[str]) -> Dataset:
+    """These columns of the rows, and one that says of which domain each row is."""
+    columns = [rows.column(name) for name in names]
+    table = rows.table.select_columns(list(names)).add_column(domain, list(values))
+    return Dataset(
+        table, [*columns, Column(domain, "domain", "category")], origin=rows.origin, root=rows.root,
+        rejects=rows.rejects, numbers=rows.numbers,
+    )  # fmt: skip

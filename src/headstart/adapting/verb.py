@@ -28,7 +28,7 @@ from headstart.datasets.base import Dataset
 from headstart.errors import UsageError
 from headstart.evidence import domains as seen
 from headstart.evidence.adaptation import features, judge, left_out, oracle
-from headstart.methods.adaptation import AdaptedFitted
+from headstart.methods.adaptation import AdaptedFitted, own_rows
 from headstart.methods.base import Fitted, Method, Problem, make
 from headstart.record import Clock, shown
 from headstart.runtime import Extractor
@@ -39,7 +39,7 @@ from headstart.tasks.base import Array, Task, infer_task
 from headstart.transfer import choose_source, claim, finished, workspace
 from headstart.types import Json, Record
 
-CONTROL, GLYPH = "sourceonly", "glyph"
+CONTROL, TARGET_ONLY, GLYPH = "sourceonly", "targetonly", "glyph"
 
 SMALL, LOOKED_AT = 48, 20
 """Pixels of an edge up to which a picture is small, and how many pictures of each domain are looked at."""
@@ -66,6 +66,7 @@ def adapt(
     backend: str = "auto",
     fresh: bool = False,
     score_labels: bool = False,
+    use_labels: bool = False,
     trust_remote_code: str | None = None,
     report: Callable[[str, int, int], None] | None = None,
 ) -> Artefact:
@@ -77,9 +78,11 @@ def adapt(
     it that counts as the target. Other values of that column are labelled domains of their own. method: one that adapts
     (see ``headstart methods``), or ``auto``, which decides by unlabelled rows alone (`headstart.methods.adapt`; of a
     run it is ``shot``). score_labels: where the target domain has labels, also what a head that knew them would reach
-    (the oracle gap). The rest as in `headstart.fit`.
+    (the oracle gap). use_labels: rows of the target domain that have a label, while others have none, join the labelled
+    rows, for every method; `tradaboost` tells them from the others. The rest as in `headstart.fit`.
 
-    Labels of the target domain, where there are any, are read once, after all models are fixed, for the score.
+    Labels of the target domain, where there are any, are read once, after all models are fixed, for the score; with
+    ``use_labels`` there is none.
 
     Returns an `Artefact`. Raises UsageError HS-USAGE-001 where it is not said what to adapt to or the method does not
     adapt, MethodError HS-METHOD-003 for a task or source that it cannot do, and what `headstart.fit` raises.
@@ -97,13 +100,14 @@ def adapt(
     clock = Clock()
     _adapts(method)
     two = reading.two(
-        data, to, target=target, domain=domain, value=value, input=input, roles=roles, kinds=kinds, limit=limit
-    )
+        data, to, target=target, domain=domain, value=value, input=input, roles=roles, kinds=kinds, limit=limit,
+        use_labels=use_labels,
+    )  # fmt: skip
     learned = infer_task(two.labelled, task)
     with trusting(trust_remote_code):
         chosen = choose_source(two.labelled, GLYPH if source == "auto" and signs(two) else source)
     how = _named(method, settings or {}, chosen)
-    how.admit(learned, chosen, two.labelled, ["domain"])
+    how.admit(learned, chosen, two.labelled, ["domain"] if two.own is None else ["domain", "few"])
     clock.lap("reading")
     folder = claim(out, two.labelled.origin)
     facts = _request(two, learned, chosen, how, seed, precision, score_labels)
@@ -113,15 +117,18 @@ def adapt(
     extractor = None if chosen is None else Extractor(chosen, precision=precision, backend=backend, report=report)
     problem = Problem(
         two.labelled, None, learned, chosen, extractor, seed=seed, folder=work, report=report, domain=two.target,
-        options={"precision": precision},
+        options={"precision": precision}, own=two.own,
     )  # fmt: skip
     if extractor is not None:
         for rows in (two.labelled, two.target):
             extractor.ensure(rows.without("target"), how.outputs_read(extractor, learned))
         clock.lap("features")
     models: list[Fitted] = []
-    for each in [how] if how.role == "control" else [how, _control(how)]:
-        beside = models[0].control if models else None
+    controls = [_control(how)] if how.role != "control" else []
+    if two.own is not None and how.name != TARGET_ONLY:
+        controls.insert(0, _control(how, TARGET_ONLY))
+    for each in [how, *controls]:
+        beside = models[0].control if models and each is controls[-1] else None
         models.append(beside or each.fit(problem))
         clock.lap(each.name)
     told = _told(problem, models, report)
@@ -168,12 +175,12 @@ def _adapts(method: str) -> None:
         )
 
 
-def _control(how: Method) -> Method:
-    """The method without its own idea; of methods on features source-only with the kind of head that they have."""
-    if (plain := how.ablation()) is not None:
+def _control(how: Method, name: str = "") -> Method:
+    """The method without its own idea, or a control by name with the kind of head that the method has."""
+    if not name and (plain := how.ablation()) is not None:
         return plain
     head = how.hyperparameters().get("head")
-    return make(catalog.find("methods", CONTROL), {} if head is None else {"head": head})
+    return make(catalog.find("methods", name or CONTROL), {} if head is None else {"head": head})
 
 
 def _told(problem: Problem, models: Sequence[Fitted], report: Callable[[str, int, int], None]) -> Json:
@@ -182,7 +189,7 @@ def _told(problem: Problem, models: Sequence[Fitted], report: Callable[[str, int
     model = models[0]
     last = model.history[-1] if model.history else {}
     found: Json = {
-        "rows": {"labelled": len(problem.train), "target": len(problem.domain)},
+        "rows": _sizes(problem),
         "because": last.get("because", ""),
         "chosen": last.get("chosen", model.method.name),
         "explanations": last.get("explanations", []),
@@ -211,6 +218,13 @@ def _features(model: Fitted, problem: Problem) -> tuple[Array, Array]:
     return np.asarray(found[0]), np.asarray(found[1])
 
 
+def _sizes(problem: Problem) -> Json:
+    """Rows of each kind; ``few`` of the labelled ones are of the target domain."""
+    assert problem.domain is not None
+    found = {"labelled": len(problem.train), "target": len(problem.domain)}
+    return found if problem.own is None else found | {"few": int(own_rows(problem.train, problem.own).sum())}
+
+
 def _shown(rows: Dataset, places: Sequence[int]) -> list[Json]:
     found = []
     for place, sample in zip(places, rows.samples(list(places))):
@@ -235,6 +249,7 @@ def _request(two: reading.Two, task: Task, source: Source | None, method: Method
             "source": [source.card.digest, source.settings()] if source is not None else None,
             "method": [method.name, method.hyperparameters()],
             "choices": [str(choice) for choice in choices],
+            "own": two.own,
             "version": __version__,
         }
     )
@@ -255,6 +270,7 @@ def _command(
     parts += [str(getattr(to, "origin", to)) or "TARGET"] if to is not None else []
     parts += ["--domain", domain] if domain else []
     parts += ["--to", value] if value else []
+    parts += ["--use-labels"] if two.own is not None else []
     parts += [word for name in inputs for word in ("--input", name)]
     parts += ["--target", record.task["target"], "--method", how.name, "--seed", str(seed), "--out", record.folder]
     return shlex.join(parts)

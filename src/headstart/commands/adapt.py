@@ -53,6 +53,9 @@ def adapt(
     score_labels: Annotated[
         bool, typer.Option("--score-labels", help="Also tell what a head with the target's labels would reach.")
     ] = False,
+    use_labels: Annotated[
+        bool, typer.Option("--use-labels", help="Learn from the rows of the target domain that have a label.")
+    ] = False,
     seed: Seed = 0,
     out: RunFolder = None,
     limit: Limit = None,
@@ -100,6 +103,7 @@ def adapt(
             backend=backend,
             fresh=fresh,
             score_labels=score_labels,
+            use_labels=use_labels,
             report=report,
         )
     from headstart.report.terminal import page

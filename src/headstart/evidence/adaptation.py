@@ -17,7 +17,7 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.evidence.splits import Sealed
 from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
-from headstart.methods.adaptation import AdaptedFitted, codes, inputs
+from headstart.methods.adaptation import AdaptedFitted, codes, inputs, own_rows
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.ensemble import EnsembleFitted
 from headstart.methods.network import NetworkFitted
@@ -82,7 +82,15 @@ def features(model: Fitted, rows: Dataset) -> Array | None:
 
 
 def left_out(method: Method, control: Method, problem: Problem, report: Callable[[str, int, int], None]) -> list[Json]:
-    """Each labelled domain as the target of the others: {"domain", "rows", name of the method, name of the control}."""
+    """Each labelled domain as the target of the others: {"domain", "rows", name of the method, name of the control}.
+
+    A few labelled rows of the target domain take no part, and a method that needs such rows is not judged so.
+    """
+    if "few" in method.needs:
+        return []
+    if problem.own is not None:
+        others = np.flatnonzero(~own_rows(problem.train, problem.own))
+        problem = problem.replace(train=problem.train.select(others.tolist()), own=None)
     domain, found = codes(problem.train), []
     if domain is None:
         return []

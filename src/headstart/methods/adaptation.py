@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class Domains:
     """What a method is given. X: [n,D] labelled rows. y: their encoded targets. target: [m,D] rows without labels.
 
-    domain: int [n], which domain each labelled row is of, or None where they are of one. weights: [n] of the rows, or
+    domain: int [n], which domain each labelled row is of, or None where they are of one. few: bool [n], which of them
+    are of the target domain itself, or None where none is. weights: [n] of the rows, or
     None. groups: int [n], rows that belong together in cross-validation. recipe: the head that the labelled rows want.
     """
 
@@ -48,6 +49,7 @@ class Domains:
     weights: Array | None = None
     groups: Array | None = None
     seed: int = 0
+    few: Array | None = None
 
     def head(self, X: Array, y: Targets | None = None, weights: Array | None = None) -> Head:
         """A head on moved or weighed labelled rows X [n,k]."""
@@ -119,15 +121,16 @@ class Adaptation(Method):
 
 def prepare(method: Adaptation, problem: Problem) -> tuple[Reader, Domains]:
     """The features of both domains. Raises MethodError HS-METHOD-003 where there is nothing to adapt to."""
+    method.admit(problem.task, problem.source, problem.train, problem.given)
     if problem.domain is None:
-        method.admit(problem.task, problem.source, problem.train, problem.given)
         raise MethodError("HS-METHOD-003", f"{method.name} needs rows to adapt to.", "Use `headstart adapt`.")
     train, target = problem.train, problem.domain.without("target")
     reader = Reader.of(problem)
     task, X = problem.task, reader.matrix(train.without("target"))
     y, weights, groups = task.encode(train.targets()), train.weights(), train.groups()
     recipe = choose(task, X, y, method.head, groups=groups, weights=weights, seed=problem.seed)  # type: ignore[arg-type]
-    return reader, Domains(task, X, y, reader.matrix(target), recipe, codes(train), weights, groups, problem.seed)
+    domains = Domains(task, X, y, reader.matrix(target), recipe, codes(train), weights, groups, problem.seed)
+    return reader, domains if problem.own is None else replace(domains, few=own_rows(train, problem.own))
 
 
 def codes(rows: Dataset) -> Array | None:
@@ -137,6 +140,13 @@ def codes(rows: Dataset) -> Array | None:
         return None
     known: dict[Any, int] = {}
     return np.array([known.setdefault(value, len(known)) for value in rows.values(columns[0].name)])
+
+
+def own_rows(rows: Dataset, own: str) -> Array:
+    """Which rows are of the target domain itself, by the value of the column that says of which domain they are: bool
+    [n]."""
+    (column,) = rows.with_role("domain")
+    return np.array([str(value) == own for value in rows.values(column.name)])
 
 
 class Reader:

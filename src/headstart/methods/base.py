@@ -52,8 +52,9 @@ class Problem:
     ``drift`` False what moved is not measured; ``head`` is one to start from in place of the probe's.
     unlabelled: further rows with the same inputs and no target column, none of which is a test row; or None. domain:
     the rows of the domain to adapt to, with the same inputs and no target column, those that are predicted among them;
-    or None. Then ``train`` may have a column with the role ``domain``. model: a fitted model to go on from, or None; a
-    method that needs one has no labelled row, and ``train`` holds the inputs of ``domain``.
+    or None. Then ``train`` may have a column with the role ``domain``; own: the value in it of labelled rows that are
+    of the target domain themselves, or None. model: a fitted model to go on from, or None; a method that needs one has
+    no labelled row, and ``train`` holds the inputs of ``domain``.
     """
 
     train: Dataset
@@ -70,6 +71,7 @@ class Problem:
     unlabelled: Dataset | None = None
     domain: Dataset | None = None
     model: Fitted | None = None
+    own: str | None = None
 
     def replace(self, **changes: Any) -> Problem:
         """A copy with some fields changed."""
@@ -78,7 +80,9 @@ class Problem:
     @property
     def given(self) -> list[Need]:
         """What there is besides labelled rows and a source."""
-        there: dict[Need, Any] = {"unlabelled": self.unlabelled, "domain": self.domain, "model": self.model}
+        there: dict[Need, Any] = {
+            "unlabelled": self.unlabelled, "domain": self.domain, "model": self.model, "few": self.own,
+        }  # fmt: skip
         return [need for need, found in there.items() if found is not None]
 
     @property
@@ -127,9 +131,9 @@ class Fitted(ABC):
         """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 unless every tensor matches."""
 
 
-Need: TypeAlias = Literal["labels", "source", "network", "unlabelled", "domain", "model"]
+Need: TypeAlias = Literal["labels", "source", "network", "unlabelled", "domain", "model", "few"]
 """What a method may require: labelled rows, a source, a source whose network can train, further unlabelled rows, rows
-of another domain to adapt to, a model that was fitted before."""
+of another domain to adapt to, a model that was fitted before, a few labelled rows of the domain to adapt to."""
 
 LACKS: dict[Need, tuple[str, str]] = {
     "labels": ("labelled rows", "Name the column to predict with --target."),
@@ -138,6 +142,7 @@ LACKS: dict[Need, tuple[str, str]] = {
     "unlabelled": ("unlabelled rows", "Give them with --unlabelled PATH."),
     "domain": ("rows of a domain to adapt to", "Use `headstart adapt SOURCE TARGET`."),
     "model": ("a fitted model and no labelled rows", "Fit one first, then `headstart adapt RUN TARGET`."),
+    "few": ("a few labelled rows of the target domain", "Label some of its rows, and add --use-labels."),
 }
 
 
@@ -177,7 +182,7 @@ class Method(ABC):
     def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse what the method cannot do. Raises MethodError HS-METHOD-003 that names the method and what is missing.
 
-        dataset: the rows it would be fitted on. given: which of ``unlabelled``, ``domain`` and ``model`` there are.
+        dataset: the rows it would be fitted on. given: which of the other needs are met.
         """
         there: dict[Need, bool] = {
             "labels": dataset.target is not None,
@@ -186,6 +191,7 @@ class Method(ABC):
             "unlabelled": "unlabelled" in given,
             "domain": "domain" in given,
             "model": "model" in given,
+            "few": "few" in given,
         }
         for need in self.needs:
             if not there[need]:

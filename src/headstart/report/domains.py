@@ -46,7 +46,9 @@ def sizes(found: Json) -> str:
     target = wording.count(found["rows"]["target"])
     if run := found.get("run"):
         return f"the model of {run['folder']} ({run['method']}), {target} rows to adapt to"
-    return f"{wording.count(found['rows']['labelled'])} labelled rows, {target} to adapt to"
+    few = found["rows"].get("few")
+    own = f" ({wording.count(few)} of the target domain)" if few else ""
+    return f"{wording.count(found['rows']['labelled'])} labelled rows{own}, {target} to adapt to"
 
 
 def apart(found: Json) -> str:
