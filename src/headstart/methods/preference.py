@@ -101,7 +101,7 @@ def told(leads: Array) -> str:
 def doubt(found: dict[str, float], plain: dict[str, float], share: Array, before: Array, lose: float = SOURCE) -> str:
     """What speaks against a candidate with these scores, or nothing. share, before: [C], how often it and the control
     predict each class."""
-    if (lost := plain["source"] - found["source"]) > lose:
+    if (lost := plain["source"] - found["source"]) > lose + 1e-9:
         return f"it loses {lost:.2f} of the accuracy on labelled rows"
     gone = np.flatnonzero((before >= COMMON / len(before)) & (share < SHRUNK * before))
     if len(gone):
