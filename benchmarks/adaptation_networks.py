@@ -61,6 +61,9 @@ def automatic(one: str, other: str, seed: int) -> tuple[float, str]:
         assert record.adaptation is not None
         scores = ", ".join(f"{each.name} {each.test:.4f}" for each in record.candidates if each.test is not None)
         verdict = "" if record.verdict is None else record.verdict.label
+        for line in run.fitted.history[-1]["compared"]:
+            judged = ", ".join(f"{judge} {value:.3f}" for judge, value in line["scores"].items())
+            print(f"    {line['method']}: {judged}; {line['why'] or 'nothing speaks against it'}", flush=True)
         return record.metrics["accuracy"], f"{scores}; {verdict}; {record.shipped_because}"
 
 
