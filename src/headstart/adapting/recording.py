@@ -37,6 +37,8 @@ def recorded(
                 clock.seconds[method.name], method.hyperparameters(),
             )
         )  # fmt: skip
+    known = [each.name for each in candidates]
+    candidates += [each for each in models[0].tried if each.name not in known]
     labelled, adapting, shipped = judged.targets is not None, models[0], models[ships]
     prediction = task.decode(judged.outputs) if labelled else None
     return Record(

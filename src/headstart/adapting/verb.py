@@ -29,7 +29,7 @@ from headstart.errors import UsageError
 from headstart.evidence import domains as seen
 from headstart.evidence.adaptation import features, judge, left_out, oracle
 from headstart.methods.adaptation import AdaptedFitted, own_rows
-from headstart.methods.base import Fitted, Method, Problem, make
+from headstart.methods.base import Fitted, Method, Need, Problem, make
 from headstart.record import Clock, shown
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
@@ -107,7 +107,8 @@ def adapt(
     with trusting(trust_remote_code):
         chosen = choose_source(two.labelled, GLYPH if source == "auto" and signs(two) else source)
     how = _named(method, settings or {}, chosen)
-    how.admit(learned, chosen, two.labelled, ["domain"] if two.own is None else ["domain", "few"])
+    given: list[Need] = ["domain", "unlabelled"]
+    how.admit(learned, chosen, two.labelled, given if two.own is None else [*given, "few"])
     clock.lap("reading")
     folder = claim(out, two.labelled.origin)
     facts = _request(two, learned, chosen, how, seed, precision, score_labels)
@@ -117,6 +118,7 @@ def adapt(
     extractor = None if chosen is None else Extractor(chosen, precision=precision, backend=backend, report=report)
     problem = Problem(
         two.labelled, None, learned, chosen, extractor, seed=seed, folder=work, report=report, domain=two.target,
+        unlabelled=two.target,
         options={"precision": precision}, own=two.own,
     )  # fmt: skip
     if extractor is not None:
@@ -167,12 +169,18 @@ def _named(method: str, settings: Mapping[str, Any], source: Source | None) -> M
 
 def _adapts(method: str) -> None:
     """Raise UsageError HS-USAGE-001 for a method that does not adapt to a domain."""
-    found = catalog.find("methods", "adapt" if method == "auto" else method)
-    if "domain" not in found.needs:
-        known = [name for name in catalog.names("methods") if "domain" in catalog.find("methods", name).needs]
+    if method != "auto" and not _looks(method):
+        known = [name for name in catalog.names("methods") if _looks(name)]
         raise UsageError(
             "HS-USAGE-001", f"{method} does not adapt to another domain.", f"Those that do: {', '.join(known)}."
         )
+
+
+def _looks(name: str) -> bool:
+    """Whether a method looks at the rows of the target domain, as such or as rows without labels."""
+    found = catalog.find("methods", name)
+    given = {*found.needs, *found.uses} & {"domain", "unlabelled"}
+    return bool(given) and name != "auto" and "labels" in found.needs
 
 
 def _control(how: Method, name: str = "") -> Method:
@@ -193,6 +201,7 @@ def _told(problem: Problem, models: Sequence[Fitted], report: Callable[[str, int
         "because": last.get("because", ""),
         "chosen": last.get("chosen", model.method.name),
         "explanations": last.get("explanations", []),
+        "compared": last.get("compared", []),
         "shares": last.get("shares"),
     }
     report("distances", 0, 1)
@@ -202,6 +211,8 @@ def _told(problem: Problem, models: Sequence[Fitted], report: Callable[[str, int
         found["picture"] = seen.picture(model.domains, model.aligned)
     else:
         before, after = (_features(each, problem) for each in (models[-1], model))
+        if before is None or after is None:
+            return found
         X, target = before
         found["picture"] = seen.networks(before, after, problem.seed)
     found["distances"] = seen.distances(X, target, problem.seed)
@@ -211,11 +222,11 @@ def _told(problem: Problem, models: Sequence[Fitted], report: Callable[[str, int
     return found
 
 
-def _features(model: Fitted, problem: Problem) -> tuple[Array, Array]:
-    """What feeds the head of a network, of labelled and target rows."""
+def _features(model: Fitted, problem: Problem) -> tuple[Array, Array] | None:
+    """What feeds the head of a network, of labelled and target rows; None where the model has no such features."""
     assert problem.domain is not None
-    found = [features(model, rows) for rows in (problem.train.without("target"), problem.domain)]
-    return np.asarray(found[0]), np.asarray(found[1])
+    ours, theirs = (features(model, rows) for rows in (problem.train.without("target"), problem.domain))
+    return None if ours is None or theirs is None else (ours, theirs)
 
 
 def _sizes(problem: Problem) -> Json:

@@ -72,6 +72,10 @@ class Deepadapt(Method):
         """Of all trainings."""
         return self.runs * sum(each.rows_trained(rows) for each in self.candidates())
 
+    def ablation(self) -> Method | None:
+        """The network of the labelled rows alone."""
+        return self.candidates()[0]
+
     def fit(self, problem: Problem) -> Fitted:
         """Train all, compare, and average the runs of what is preferred."""
         part = validation_part(problem)

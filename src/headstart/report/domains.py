@@ -30,8 +30,8 @@ def lines(record: Record) -> list[tuple[str, str]]:
     told = [("domains", f"{sizes(found)}; {apart(found)}")]
     if record.chosen_transfer and record.shipped != record.chosen_transfer:
         told.append(("ships", record.shipped_because))
-    if found["explanations"]:
-        told.append(("shift", record.shipped_because))
+    if found["explanations"] or found.get("compared"):
+        told.append(("shift" if found["explanations"] else "choice", record.shipped_because))
     if record.verdict is None:
         told.append(("score", unscored(record)))
     if found.get("oracle") is not None:
@@ -102,6 +102,13 @@ def explanations(record: Record) -> list[Json]:
         {**each, "words": SHIFTS.get(each["shift"], each["shift"]), "chosen": each["shift"] == chosen}
         for each in record.adaptation["explanations"]
     ]
+
+
+def compared(record: Record) -> list[Json]:
+    """Rows of the report's table of networks: the method, what speaks for it without target labels, what against it."""
+    found = record.adaptation or {}
+    chosen = found.get("chosen")
+    return [{**each, "chosen": each["method"] == chosen} for each in found.get("compared", [])]
 
 
 def planes(record: Record) -> str | None:

@@ -69,6 +69,7 @@ def render(record: Record) -> str:
             splits=_splits(record),
             targets=_targets(record),
             explanations=domains.explanations(record),
+            compared=domains.compared(record),
             affinity=targets.affinity_rows(record.affinity) if record.affinity else [],
             measured=any(row.change is not None or row.drift is not None for row in record.trained),
         )
