@@ -108,7 +108,7 @@ def test_the_source_may_go_on_learning_from_the_target_rows_first(here, tmp_path
     labelled, there = texts(40), texts(30)
     run = headstart.adapt(
         labelled, there.without("target"), source=str(tmp_path / "words"), method="pretrain", out="run",
-        settings={"objective": "mlm", "epochs": 1},
+        settings={"objective": "simcse", "epochs": 1},
     )  # fmt: skip
     assert [each.name for each in run.record.candidates] == ["pretrain", "probe"]
     assert run.record.verdict is None, "no labels, no score"
