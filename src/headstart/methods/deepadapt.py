@@ -8,6 +8,7 @@ thin the control ships, averaged in the same way.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -82,13 +83,17 @@ class Deepadapt(Method):
         if problem.domain is None or part.valid is None:
             self.admit(problem.task, problem.source, problem.train, problem.given)
             raise MethodError("HS-METHOD-003", f"deepadapt: {len(problem.train)} rows leave none to choose by.")
-        methods, fitted, seen = self.candidates(), [], []
+        methods, fitted, seen, seconds = self.candidates(), [], [], []
         for number, method in enumerate(methods):
+            began = time.monotonic()
             runs = [self._run(part, method, run, number * self.runs + run) for run in range(self.runs)]
             fitted.append(runs)
             seen.append(_seen(runs, part))
+            seconds.append(time.monotonic() - began)
         valid = np.asarray(problem.task.encode(part.valid.targets()))
-        found = prefer(valid, seen[0], seen[1:], lose=max(SOURCE, 2 / len(valid)), seed=problem.seed)
+        right = float((seen[0].source.argmax(axis=1) == valid).mean())
+        error = (max(right * (1 - right), 1 / len(valid)) / len(valid)) ** 0.5
+        found = prefer(valid, seen[0], seen[1:], lose=max(SOURCE, 2 * error), seed=problem.seed)
         place = 0 if found.index is None else found.index + 1
         control, model = (_mean(self, problem.task, fitted[at]) for at in (0, place))
         because = found.reason if found.index is None else f"{methods[place].name} is {found.reason}"
@@ -101,10 +106,10 @@ class Deepadapt(Method):
                 each.summary,
                 problem.task.score(one.source, valid),
                 None,
-                0.0,
+                took,
                 each.hyperparameters(),
             )
-            for each, one in zip(methods, seen)
+            for each, one, took in zip(methods, seen, seconds)
         ]
         return model
 

@@ -113,7 +113,10 @@ class EnsembleFitted(Fitted):
     @property
     def description(self) -> str:
         """The models."""
-        return f"mean of {' and '.join(each.method.name for each in self.models)}"
+        names = [each.method.name for each in self.models]
+        if len(set(names)) == 1:
+            return f"mean of {len(names)} runs of {names[0]}"
+        return f"mean of {' and '.join(names)}"
 
     def outputs(self, dataset: Dataset) -> Outputs:
         """[N,C]."""
