@@ -5,7 +5,7 @@
     python benchmarks/adaptation_networks.py --pairs digits:mnist_5k --methods auto,mcc
 
 ``auto`` is ``headstart adapt LABELLED TARGET`` and nothing else: the source (`glyph`, as the pictures are small
-and grey), the method, abstaining or not. Other methods are fitted with their defaults on the same rows and compared with
+and grey), the method, abstaining or not. Others are fitted with their defaults on the same rows and compared with
 ``sourcetuned``, the same network trained on the labelled rows alone. Bars: UCI > MNIST 0.85, MNIST > UCI 0.95, faces
 > both 0.90; every method no worse than sourcetuned less 1 point. Labels of the target are read here, for these scores.
 """

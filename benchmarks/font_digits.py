@@ -4,7 +4,7 @@
     for package in *.deb; do dpkg -x $package fonts; done
     python benchmarks/font_digits.py fonts --out src/headstart/datasets/font_digits.png
 
-One row of the picture is a typeface, one column a digit, `SIDE` x `SIDE` points each, black on white. Beside it stands a
+A row of the picture is a typeface, a column a digit, `SIDE` x `SIDE` points each, black on white. Beside it stands a
 text with the names of the typefaces. A face without one of the digits is left out; of a folder `MOST` are taken.
 """
 
