@@ -17,6 +17,7 @@ from headstart.methods.base import Problem
 from headstart.methods.cdan import Cdan
 from headstart.methods.dann import Dann
 from headstart.methods.deep_adaptation import Bridge, DeepAdaptation, RowsBeside, Sides
+from headstart.methods.deepadapt import Deepadapt
 from headstart.methods.fixmatch import Fixmatch
 from headstart.methods.mcc import Mcc
 from headstart.methods.mcd import Mcd
@@ -188,3 +189,31 @@ def test_it_helps_where_the_domains_differ():
     alone = accuracy(Sourcetuned(epochs=20, batch_size=32).fit(given), there)
     for method in (Mcc(epochs=20, batch_size=32), Fixmatch(epochs=20, batch_size=32)):
         assert accuracy(method.fit(given), there) >= alone - 0.01
+
+
+def test_the_choice_is_among_methods_and_settings():
+    found = Deepadapt(of="mcc, mcc temperature=1 beside=3,dann", epochs=2).candidates()
+    assert list(found) == ["sourcetuned", "mcc", "mcc temperature=1 beside=3", "dann"]
+    assert found["mcc temperature=1 beside=3"] == Mcc(temperature=1.0, beside=3.0, epochs=2)
+    assert found["sourcetuned"] == Sourcetuned(epochs=2)
+    for of, why in (
+        ("finetune", "does not adapt a network"), ("sourcetuned", "does not adapt"), ("mcc temperature=x", "a number"),
+        ("mcc heat=1", "no hyperparameter"), ("mcc temperature=-1", "expected"), ("", "no method"),
+    ):  # fmt: skip
+        with pytest.raises(MethodError, match=why):
+            Deepadapt(of=of).candidates()
+
+
+def test_it_abstains_where_nothing_is_to_be_gained():
+    """Target rows of the labelled domain itself: every network is right, none is ahead, and the control ships."""
+    rows = digits(200)
+    there = rows.select(range(140, 200))
+    given = Problem(
+        rows.select(range(140)), None, Classification.learn(rows), Glyph(), None, domain=there.without("target"),
+        options={"drift": False, "precision": "fp32"},
+    )  # fmt: skip
+    fitted = Deepadapt(of="mcc", runs=1, epochs=8, batch_size=32).fit(given)
+    last = fitted.history[-1]
+    assert last["chosen"] == "sourcetuned" and last["because"].startswith("abstained")
+    assert last["compared"][1]["why"]
+    assert np.array_equal(fitted.outputs(there.without("target")), fitted.control.outputs(there.without("target")))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -42,40 +42,41 @@ class Deepadapt(Method):
     needs: ClassVar[tuple[Need, ...]] = ("labels", "network", "domain")
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
-    of: str = hyper("fixmatch,mcc", "the methods among which it chooses, with commas")
+    of: str = hyper("fixmatch,mcc", 'among which it chooses: methods, with settings if any, "mcc,mcc temperature=1"')
     runs: int = hyper(2, "trainings of each, from different seeds", low=1, high=20)
     epochs: int = hyper(0, "passes over the labelled rows; 0 = by their number", low=0, high=1000)
     batch_size: int = hyper(64, "labelled rows a step sees", low=1, high=4096)
     learning_rate: float = hyper(0.0, "highest rate; 0 = by whether the source is pretrained", low=0.0, high=1.0)
 
-    def candidates(self) -> list[DeepAdaptation]:
-        """The control, then the methods. Raises MethodError HS-METHOD-002 for one that does not adapt a network."""
-        names = list(dict.fromkeys(name.strip() for name in self.of.split(",") if name.strip()))
-        shared = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
-        found = [make(catalog.find("methods", name), shared) for name in names if self._adapts(name)]
-        return [Sourcetuned(**shared), *found]  # type: ignore[arg-type, list-item]
-
-    def _adapts(self, name: str) -> bool:
-        found = catalog.find("methods", name)
-        if not issubclass(found, DeepAdaptation) or found.role != "transfer":
-            raise MethodError(
-                "HS-METHOD-002", f"deepadapt: {name} does not adapt a network.", "Name methods such as fixmatch,mcc."
-            )
-        return True
+    def candidates(self) -> dict[str, DeepAdaptation]:
+        """The control, then the methods, by what they are called. Raises MethodError HS-METHOD-002 for what is none."""
+        shared: Json = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        found: dict[str, DeepAdaptation] = {Sourcetuned.name: Sourcetuned(**shared)}
+        for part in self.of.split(","):
+            name, *given = part.split() or [""]
+            method = catalog.find("methods", name)
+            if not issubclass(method, DeepAdaptation) or method.role != "transfer":
+                raise MethodError(
+                    "HS-METHOD-002",
+                    f"deepadapt: {name} does not adapt a network.",
+                    "Name methods such as fixmatch,mcc.",
+                )
+            found[" ".join([name, *given])] = make(method, {**shared, **_settings(method, given)})  # type: ignore[assignment]
+        return found
 
     def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse what any candidate cannot do. Raises MethodError HS-METHOD-003."""
         super().admit(task, source, dataset, given)
-        for each in self.candidates():
+        for each in self.candidates().values():
             each.admit(task, source, dataset, given)
 
     def rows_trained(self, rows: int) -> float:
         """Of all trainings."""
-        return self.runs * sum(each.rows_trained(rows) for each in self.candidates())
+        return self.runs * sum(each.rows_trained(rows) for each in self.candidates().values())
 
     def ablation(self) -> Method | None:
         """The network of the labelled rows alone."""
-        return self.candidates()[0]
+        return self.candidates()[Sourcetuned.name]
 
     def fit(self, problem: Problem) -> Fitted:
         """Train all, compare, and average the runs of what is preferred."""
@@ -84,9 +85,11 @@ class Deepadapt(Method):
             self.admit(problem.task, problem.source, problem.train, problem.given)
             raise MethodError("HS-METHOD-003", f"deepadapt: {len(problem.train)} rows leave none to choose by.")
         methods, fitted, seen, seconds = self.candidates(), [], [], []
-        for number, method in enumerate(methods):
+        names = list(methods)
+        for number, (name, method) in enumerate(methods.items()):
             began = time.monotonic()
-            runs = [self._run(part, method, run, number * self.runs + run) for run in range(self.runs)]
+            stages = [f"{name}, {number * self.runs + run + 1} of {self.runs * len(names)}" for run in range(self.runs)]
+            runs = [self._run(part, method, f"{number}-{run}", run, stages[run]) for run in range(self.runs)]
             fitted.append(runs)
             seen.append(_seen(runs, part))
             seconds.append(time.monotonic() - began)
@@ -96,12 +99,12 @@ class Deepadapt(Method):
         found = prefer(valid, seen[0], seen[1:], lose=max(SOURCE, 2 * error), seed=problem.seed)
         place = 0 if found.index is None else found.index + 1
         control, model = (_mean(self, problem.task, fitted[at]) for at in (0, place))
-        because = found.reason if found.index is None else f"{methods[place].name} is {found.reason}"
-        model.history = [{"chosen": methods[place].name, "because": because, "compared": _lines(methods, found)}]
-        model.method, control.method, model.control = self, methods[0], control
+        because = found.reason if found.index is None else f"{names[place]} is {found.reason}"
+        model.history = [{"chosen": names[place], "because": because, "compared": _lines(names, found)}]
+        model.method, control.method, model.control = self, methods[names[0]], control
         model.tried = [
             Candidate(
-                each.name,
+                name,
                 each.role,
                 each.summary,
                 problem.task.score(one.source, valid),
@@ -109,21 +112,32 @@ class Deepadapt(Method):
                 took,
                 each.hyperparameters(),
             )
-            for each, one, took in zip(methods, seen, seconds)
+            for (name, each), one, took in zip(methods.items(), seen, seconds)
         ]
         return model
 
-    def _run(self, part: Problem, method: DeepAdaptation, run: int, done: int) -> NetworkFitted:
-        total = self.runs * (1 + len(self.of.split(",")))
-        name = f"{method.name}, {done + 1} of {total}"
+    def _run(self, part: Problem, method: DeepAdaptation, place: str, run: int, stage: str) -> NetworkFitted:
         return method.fit(
             part.replace(
                 seed=part.seed + 1000 * run,
-                folder=None if part.folder is None else part.folder / f"{method.name}-{run}",
-                report=lambda stage, at, of: part.report(name, at, of),
+                folder=None if part.folder is None else part.folder / place,
+                report=lambda _, at, of: part.report(stage, at, of),
                 options={**part.options, "drift": part.options.get("drift", True) and run == 0},
             )
         )
+
+
+def _settings(method: type[Method], given: Sequence[str]) -> Json:
+    """Settings as numbers of the kind that the method has. Raises MethodError HS-METHOD-002 for what is no setting."""
+    found: Json = {}
+    known: dict[str, Any] = {item.name: item.default for item in fields(method)}
+    for each in given:
+        name, _, value = each.partition("=")
+        try:
+            found[name] = type(known.get(name, ""))(value)
+        except ValueError as error:
+            raise MethodError("HS-METHOD-002", f'{method.name}: {name} is "{value}"; expected a number.') from error
+    return found
 
 
 def _seen(runs: list[NetworkFitted], part: Problem) -> Seen:
@@ -138,12 +152,11 @@ def _seen(runs: list[NetworkFitted], part: Problem) -> Seen:
     )  # fmt: skip
 
 
-def _lines(methods: Sequence[Method], found: Preference) -> list[Json]:
+def _lines(names: Sequence[str], found: Preference) -> list[Json]:
     """Of the control and each candidate its scores without target labels, and what speaks against it."""
     scores = [found.scores[-1], *found.scores[:-1]]
     return [
-        {"method": each.name, "scores": score, "why": why}
-        for each, score, why in zip(methods, scores, ["", *found.doubts])
+        {"method": name, "scores": score, "why": why} for name, score, why in zip(names, scores, ["", *found.doubts])
     ]
 
 
