@@ -184,9 +184,9 @@ def _kept(part: Dataset, rows: slice, only_features: bool) -> pa.Table:
     if only_features:
         numbers = part.numbers[rows]
         return pa.table({"file": pa.repeat(pa.scalar(part.origin), len(numbers)), "row": pa.array(numbers, pa.int64())})
-    pictures = {column.name for column in part.inputs if column.kind == "image"}
+    files = {column.name for column in part.inputs if column.kind in ("image", "audio")}
     table: pa.Table = part.table.with_format("arrow")[rows]
-    drop = [name for name in pictures if not pa.types.is_string(table.schema.field(name).type)]
+    drop = [name for name in files if not pa.types.is_string(table.schema.field(name).type)]
     return table.drop_columns(drop).replace_schema_metadata(None)
 
 

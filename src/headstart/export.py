@@ -48,8 +48,8 @@ def _labels(prediction: Prediction) -> list[Any]:
 
 def _heading(dataset: Dataset, name: str) -> str:
     """The column's name; for the files of a folder ``path``."""
-    image = any(column.name == name and column.kind == "image" for column in dataset.columns)
-    return "path" if image and dataset.root is not None and Path(dataset.origin).is_dir() else name
+    file = any(column.name == name and column.kind in ("image", "audio") for column in dataset.columns)
+    return "path" if file and dataset.root is not None and Path(dataset.origin).is_dir() else name
 
 
 def _cells(dataset: Dataset, names: list[str]) -> Iterator[tuple[Any, ...]]:
@@ -59,7 +59,7 @@ def _cells(dataset: Dataset, names: list[str]) -> Iterator[tuple[Any, ...]]:
 
 
 def _text(value: Any) -> Any:
-    """A cell: lists as JSON, images held as bytes by their size (they have no text of their own)."""
+    """A cell: lists as JSON, images and sounds held as bytes by their size (they have no text of their own)."""
     if isinstance(value, list | tuple | dict):
         return json.dumps(value, ensure_ascii=False, default=str)
     if isinstance(value, bytes):

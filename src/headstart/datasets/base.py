@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from headstart.datasets import clip
 from headstart.errors import DataError, did_you_mean
 from headstart.types import Modality, Sample
 
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 Role: TypeAlias = Literal["input", "target", "domain", "group", "time", "split", "weight", "unused"]
-Kind: TypeAlias = Literal["text", "image", "number", "category", "labels", "tokens", "tags", "datetime", "array"]
-"""text: str. image: path (str) or encoded bytes. number: float. category: str, int or bool. labels: list of labels.
-tokens: list of words. tags: list of tags, one per word. datetime: datetime. array: list of float (one vector)."""
+Kind: TypeAlias = Literal[
+    "text", "image", "audio", "number", "category", "labels", "tokens", "tags", "datetime", "array"
+]
+"""text: str. image, audio: path (str) or encoded bytes. number: float. category: str, int or bool. labels: list of
+labels. tokens: list of words. tags: list of tags, one per word. datetime: datetime. array: list of float."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,10 @@ class Dataset:
 
     @property
     def modality(self) -> Modality:
-        """``image`` if an input is an image, ``text`` if one is text or tokens, else ``table``."""
+        """``audio`` or ``image`` if an input is one, ``text`` if one is text or tokens, else ``table``."""
         kinds = {column.kind for column in self.inputs}
+        if "audio" in kinds:
+            return "audio"
         if "image" in kinds:
             return "image"
         return "text" if kinds & {"text", "tokens"} else "table"
@@ -168,10 +173,15 @@ class Dataset:
     # --- rows --------------------------------------------------------------------------------------------------
 
     def samples(self, rows: Sequence[int] | None = None) -> list[Sample]:
-        """The input values of the rows (all by default): text joined by a newline where several columns are text."""
+        """The input values of the rows (all by default): text joined by a newline where several columns are text.
+
+        A sound of which columns say start and end is that part of its file, written as `headstart.datasets.clip` says.
+        """
         table = self.table if rows is None else _selected(self.table, rows)
         names = [column.name for column in self.inputs]
         kinds = {column.kind for column in self.inputs}
+        if self.modality == "audio":
+            return self._clips(table)
         if len(names) == 1:
             values = _values(table, names[0])
             if kinds == {"image"} and self.root is not None:
@@ -181,6 +191,26 @@ class Dataset:
         if self.modality == "text":
             return ["\n".join(str(value) for value in row if value not in (None, "")) for row in zip(*columns)]
         return [dict(zip(names, row)) for row in zip(*columns)]
+
+    def _clips(self, table: datasets.Dataset) -> list[Sample]:
+        """The sounds of the rows, or the parts of them that are meant. Raises DataError HS-DATA-017."""
+        name = next(column.name for column in self.inputs if column.kind == "audio")
+        named = {column.name.lower(): column.name for column in self.inputs if column.name != name}
+        if odd := sorted(named.keys() - {clip.START, clip.END}):
+            raise DataError(
+                "HS-DATA-017",
+                f'{self.origin}: the input is a column of sounds, "{name}", and "{named[odd[0]]}" besides.',
+                "Beside a sound only its start and end in seconds are read; name one input.",
+            )
+        sounds: list[Sample] = [
+            str(self.root / value) if isinstance(value, str) and self.root is not None else value
+            for value in _values(table, name)
+        ]
+        ends = [_values(table, named[end]) if end in named else [None] * len(sounds) for end in (clip.START, clip.END)]
+        return [
+            clip.spelled(sound, start, end) if isinstance(sound, str) else sound
+            for sound, start, end in zip(sounds, *ends)
+        ]
 
     def select(self, rows: Sequence[int]) -> Dataset:
         """These rows, in this order, without copying them."""
@@ -274,9 +304,14 @@ def _values(table: datasets.Dataset, name: str) -> list[Any]:
 
 
 def fingerprint(sample: Sample) -> str:
-    """The content digest of one input value; an image path counts by the file's bytes."""
+    """The content digest of one input value; the path of an image or a sound counts by the file's bytes."""
     digest = hashlib.blake2b(digest_size=16)
-    if isinstance(sample, str) and len(sample) < 1024 and is_image_path(sample):
+    if (given := clip.numbers(sample)) is not None:
+        sample = clip.wav(*given)
+    if isinstance(sample, str) and len(sample) < 1024 and clip.is_sound_path(sample):
+        path, *part = clip.parted(sample)
+        digest.update(f"sound{part}".encode() + Path(path).read_bytes())
+    elif isinstance(sample, str) and len(sample) < 1024 and is_image_path(sample):
         digest.update(b"file" + Path(sample).read_bytes())
     elif isinstance(sample, str):
         digest.update(b"text" + sample.encode("utf-8", "surrogatepass"))

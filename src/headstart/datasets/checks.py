@@ -1,11 +1,11 @@
-"""Which rows cannot be used, and why: a missing target, an empty input, a broken picture, tags that do not fit."""
+"""Which rows cannot be used, and why: no target, an empty input, a broken picture or sound, tags that do not fit."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.datasets import images
+from headstart.datasets import clip, images, sounds
 from headstart.datasets.base import Column, Reject
 from headstart.errors import DataError, HeadstartError
 
@@ -73,6 +73,8 @@ def bad_rows(
             bad |= dict.fromkeys(_where(pc.is_null(values)), (None, f'the split "{column.name}" is missing'))
         elif column.role == "input" and column.kind == "image":
             bad |= _broken(values, root, skip=bad)
+        elif column.role == "input" and column.kind == "audio":
+            bad |= _unheard(table, column, inputs, root, skip=bad)
         elif column.role == "input" and column.kind == "array":
             lengths = pc.list_value_length(values)
             usual = pc.mode(lengths)[0]["mode"] if pc.count(lengths).as_py() else pa.scalar(0)
@@ -113,6 +115,32 @@ def _broken(
         bad |= {start + i: (None, reason) for i, reason in found.items() if start + i not in skip}
         start += len(chunk)
     return bad
+
+
+def _unheard(
+    table: pa.Table,
+    column: Column,
+    inputs: list[Column],
+    root: Path | None,
+    skip: dict[int, tuple[str | None, str]],
+) -> dict[int, tuple[str | None, str]]:
+    """Sounds, or parts of them, that cannot be used; see `headstart.datasets.sounds`."""
+    import pyarrow as pa
+
+    values = table.column(column.name)
+    named = {other.name.lower(): other.name for other in inputs if other.name != column.name}
+    if not pa.types.is_string(values.type):
+        if named:
+            return dict.fromkeys(range(len(values)), (None, "start and end need the path of a sound, not its bytes"))
+        content = [value or b"" for value in values.to_pylist()]
+        return {i: (None, why) for i, why in sounds.broken_bytes(content).items() if i not in skip}
+    ends = [
+        table.column(named[end]).to_pylist() if end in named else [None] * len(values) for end in (clip.START, clip.END)
+    ]
+    rows = [row for row in range(len(values)) if row not in skip]
+    paths = [str((root or Path()) / str(values[row].as_py() or "")) for row in rows]
+    clips = [clip.spelled(path, ends[0][row], ends[1][row]) for path, row in zip(paths, rows)]
+    return {rows[i]: (paths[i], why) for i, why in sounds.broken(clips).items()}
 
 
 def _missing(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -25,7 +25,8 @@ def column(values: pa.ChunkedArray, kind: Kind, name: str, origin: str, numbers:
         "tokens": _words,
         "tags": _words,
         "text": _text,
-        "image": _image,
+        "image": _file,
+        "audio": _file,
         "datetime": _datetime,
         "array": _array,
     }[kind]
@@ -117,12 +118,12 @@ def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return values if pa.types.is_string(values.type) else pc.cast(values, pa.string())
 
 
-def _image(values: pa.ChunkedArray) -> pa.ChunkedArray:
+def _file(values: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
 
     if pa.types.is_string(values.type) or pa.types.is_binary(values.type):
         return values
-    raise _Wrong(f"it holds {values.type}; expected paths or encoded images")
+    raise _Wrong(f"it holds {values.type}; expected paths, or the bytes of files")
 
 
 def _datetime(values: pa.ChunkedArray) -> pa.ChunkedArray:

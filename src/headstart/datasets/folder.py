@@ -1,16 +1,19 @@
 """Folders of files: ``class/file``, ``train/class/file``, or files alone (rows without labels).
 
-Hidden files are passed over. A folder is of images if most of its files are, of texts if most are texts.
+Hidden files are passed over. A folder is of images, sounds or texts by which of them it holds most.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.datasets.base import IMAGE_SUFFIXES, Reject
+from headstart.datasets.base import IMAGE_SUFFIXES, Kind, Reject
+from headstart.datasets.clip import SOUND_SUFFIXES
+from headstart.datasets.parsed import Parsed
+from headstart.errors import DataError
 
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md"})
 SPLITS = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid"}
@@ -27,13 +30,36 @@ class Entry:
 
 
 def kind(folder: Path) -> str:
-    """``image``, ``text`` or an empty string, by the suffixes of the files."""
+    """``image``, ``audio``, ``text`` or an empty string, by the suffixes of the files."""
     if not folder.is_dir() or any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
         return ""
     suffixes = [Path(name).suffix.lower() for name in _files(folder)]
-    images = sum(suffix in IMAGE_SUFFIXES for suffix in suffixes)
-    texts = sum(suffix in TEXT_SUFFIXES for suffix in suffixes)
-    return "" if not images and not texts else "image" if images >= texts else "text"
+    known = {"image": IMAGE_SUFFIXES, "audio": SOUND_SUFFIXES, "text": TEXT_SUFFIXES}
+    counts = {what: sum(suffix in endings for suffix in suffixes) for what, endings in known.items()}
+    most = max(counts, key=lambda what: counts[what])
+    return most if counts[most] else ""
+
+
+def listed(path: Path, suffixes: Collection[str], column: Kind, one: str, several: str) -> Parsed:
+    """One row for each file with one of the suffixes, in ``column``; ``label`` and ``split`` where the layout has them.
+
+    one, several: what messages call such a file. Raises DataError HS-DATA-002 where there is none.
+    """
+    import pyarrow as pa
+
+    rejects: list[Reject] = []
+    found = entries(path, lambda suffix: suffix in suffixes, one, rejects)
+    if not found:
+        raise DataError("HS-DATA-002", f"{path}: the folder holds no {several}.", "Put them into one folder a class.")
+    columns: dict[str, pa.Array] = {column: pa.array([entry.path for entry in found])}
+    if any(entry.label is not None for entry in found):
+        columns["label"] = pa.array([entry.label for entry in found], pa.string())
+    if any(entry.split is not None for entry in found):
+        columns["split"] = pa.array([entry.split for entry in found], pa.string())
+    gone = {reject.row for reject in rejects}
+    numbers = [row for row in range(1, len(found) + len(rejects) + 1) if row not in gone]
+    target = "label" if "label" in columns else None
+    return Parsed(pa.table(columns), numbers, rejects, target, (column,), {column: column}, root=path)
 
 
 def entries(folder: Path, wanted: Callable[[str], bool], what: str, rejects: list[Reject]) -> list[Entry]:

@@ -1,10 +1,10 @@
 """What a column holds, from its Arrow type and a sample of its values.
 
 Numbers are ``number``, true/false ``category``, timestamps ``datetime``, lists of numbers ``array``, lists of words
-``tokens`` (where a column of tags has the same lengths), ``tags`` or ``labels``, encoded pictures ``image``. Strings
-are, in this order:
+``tokens`` (where a column of tags has the same lengths), ``tags`` or ``labels``, encoded pictures ``image``, encoded
+sounds ``audio``. Strings are, in this order:
 
-- ``image``: nine in ten end like an image file and at least one of them exists;
+- ``image``, ``audio``: nine in ten end like an image or a sound file and at least one of them exists;
 - ``datetime``: all are ISO dates or times;
 - ``text``: more than three words on average;
 - ``category``: few distinct values (at most 20, or one in twenty), each seen twice or more on average;
@@ -21,9 +21,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.datasets import clip
 from headstart.datasets.base import IMAGE_SUFFIXES, Kind
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def column_kind(name: str, values: pa.ChunkedArray, table: pa.Table, root: Path 
         return _list_kind(name, values, table)
     if is_.is_binary(kind):
         found = sample(values, 20)
+        if found and all(clip.is_sound(value) for value in found):
+            return "audio"
         return "image" if found and all(value.startswith(_PICTURES) for value in found) else None
     return string_kind(sample(values), root) if is_.is_string(kind) else None
 
@@ -110,8 +114,10 @@ def string_kind(values: list[str], root: Path | None) -> Kind:
     """The kind of a column of strings, by the rules of the module."""
     if not values:
         return "category"
-    if is_image_column(values, root):
+    if is_file_column(values, root, IMAGE_SUFFIXES):
         return "image"
+    if is_file_column([clip.parted(value)[0] for value in values], root, clip.SOUND_SUFFIXES):
+        return "audio"
     if all(ISO.match(value.strip()) for value in values):
         return "datetime"
     count, distinct = len(values), len(set(values))
@@ -125,9 +131,9 @@ def string_kind(values: list[str], root: Path | None) -> Kind:
     return "text" if distinct > 0.5 * count else "category"
 
 
-def is_image_column(values: list[str], root: Path | None) -> bool:
-    """Whether nine in ten values are called like images and one or more of the first hundred exists."""
-    named = [value for value in values if len(value) < 1024 and Path(value).suffix.lower() in IMAGE_SUFFIXES]
+def is_file_column(values: list[str], root: Path | None, suffixes: Collection[str]) -> bool:
+    """Whether nine in ten values end in one of the suffixes and one or more of the first hundred is a file."""
+    named = [value for value in values if len(value) < 1024 and Path(value).suffix.lower() in suffixes]
     return len(named) > 0.9 * len(values) and any(((root or Path()) / value).is_file() for value in named[:100])
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from headstart.datasets import plain, saved
+from headstart.datasets import clip, plain, saved
 from headstart.datasets.delimited import refuse_duplicates
 from headstart.datasets.parsed import Parsed
 from headstart.errors import DataError
@@ -43,16 +43,27 @@ def parse(value: Any) -> Parsed:
 
 
 def _column(values: Any) -> pa.Array | pa.ChunkedArray:
-    """An Arrow array; values of mixed types become strings, vectors become lists."""
+    """An Arrow array; values of mixed types become strings, vectors become lists, numbers with a rate become sounds."""
     import numpy as np
     import pyarrow as pa
 
+    if isinstance(values, list) and any(clip.numbers(value) is not None for value in values):
+        values = [_sound(row, value) for row, value in enumerate(values, start=1)]
     if isinstance(values, list) and any(isinstance(value, np.ndarray) for value in values):
         values = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
         return pa.array([None if value is None or value != value else _text(value) for value in values], pa.string())
+
+
+def _sound(row: int, value: Any) -> Any:
+    """The bytes of a sound file for numbers with a rate; other values as they are."""
+    given = clip.numbers(value)
+    try:
+        return value if given is None else clip.wav(*given)
+    except ValueError as error:
+        raise DataError("HS-DATA-020", f"row {row}: {error}.", "Give [n] or [n,C] numbers and their rate.") from error
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,7 @@
 """A path or an object becomes a `Dataset`: parse, say what each column is for, leave out the rows that cannot be used.
 
 read("reviews.csv", target="sentiment")        CSV, TSV, JSON Lines, Parquet, CoNLL
-read("photos/")                                class folders of images or texts, a saved ``datasets`` folder
+read("photos/")                                class folders of images, sounds or texts, a saved ``datasets`` folder
 read(frame, target="price")                    pandas, a dict of lists, a ``datasets.Dataset``
 """
 
@@ -73,13 +73,13 @@ def _parse(source: Any, options: Options) -> tuple[Parsed, str]:
     if path.is_dir():
         raise DataError(
             "HS-DATA-002",
-            f"{path}: the folder holds no images, texts or table.",
+            f"{path}: the folder holds no images, sounds, texts or table.",
             "Put the files into one folder a class.",
         )
     raise DataError(
         "HS-DATA-011",
         f'{path}: the format "{path.suffix}" is not known.',
-        "Known: CSV, TSV, JSON Lines (.jsonl), Parquet, CoNLL (.conll), folders of images or texts.",
+        "Known: CSV, TSV, JSON Lines (.jsonl), Parquet, CoNLL (.conll), folders of images, sounds or texts.",
     )
 
 

@@ -1,8 +1,9 @@
 """What each column is for: what the caller named, else the rules below.
 
-Target: the class folder; else the column called label, labels, target, class or y. Input: an image column if there is
-one; else words; else every text column; else every number, category and array column that is no identifier. Split: a
-column called ``split`` with a name of a part in it. Group, time, domain and weight are never guessed.
+Target: the class folder; else the column called label, labels, target, class or y. Input: a column of sounds if there
+is one, with the columns ``start`` and ``end`` (seconds) beside a path; else an image column; else words; else every
+text column; else every number, category and array column that is no identifier. Split: a column called ``split`` with a
+name of a part in it. Group, time, domain and weight are never guessed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from headstart.datasets import convert, infer
+from headstart.datasets import clip, convert, infer
 from headstart.datasets.base import Column, Kind, Role
 from headstart.datasets.folder import SPLITS
 from headstart.datasets.parsed import Parsed
@@ -143,6 +144,9 @@ def _inputs(parsed: Parsed, table: pa.Table, found: Mapping[str, Kind | None], g
     known = [name for name in parsed.inputs if name in free]
     if known:
         return known
+    for name in free:
+        if found[name] == "audio":
+            return [name, *_part(name, free, table, found)]
     for kind in ("image", "tokens"):
         if first := [name for name in free if found[name] == kind][:1]:
             return first
@@ -150,6 +154,15 @@ def _inputs(parsed: Parsed, table: pa.Table, found: Mapping[str, Kind | None], g
         return texts
     usable = [name for name in free if found[name] in ("number", "category", "array")]
     return [name for name in usable if not infer.is_identifier(name, table.column(name))]
+
+
+def _part(name: str, free: Sequence[str], table: pa.Table, found: Mapping[str, Kind | None]) -> list[str]:
+    """The columns that say which seconds of a sound file a row means."""
+    import pyarrow as pa
+
+    if not pa.types.is_string(table.schema.field(name).type):
+        return []
+    return [other for other in free if other.lower() in (clip.START, clip.END) and found[other] == "number"]
 
 
 def _named_input_kind(name: str, table: pa.Table, found: Mapping[str, Kind | None]) -> Kind:

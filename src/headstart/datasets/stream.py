@@ -2,7 +2,8 @@
 
 stream("shards/")  stream("shards/*.parquet")  stream("big.parquet")    Parquet: about 65 000 rows a part
 stream("logs/*.csv")                                                    other tables: a part a file
-stream("photos/")  stream("photos/**/*.jpg")  stream("reviews.csv")     one part, memory-mapped by `read`
+stream("photos/")  stream("photos/**/*.jpg")  stream("calls/*.wav")     one part, by `read`
+stream("reviews.csv")                                                   one part, memory-mapped by `read`
 
 The rows need no target. The first part decides which columns are the input and what they hold.
 """
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.datasets import parquet, plain, read
-from headstart.datasets.base import IMAGE_SUFFIXES, Dataset
+from headstart.datasets.base import IMAGE_SUFFIXES, Dataset, Kind
+from headstart.datasets.clip import SOUND_SUFFIXES
 from headstart.datasets.parsed import Options, Parsed
 from headstart.errors import DataError, UsageError, did_you_mean
 
@@ -45,9 +47,9 @@ def stream(
     files = _files(data, passing) if isinstance(data, str | os.PathLike) else None
     if files is None:
         yield wanted.read(data)
-    elif all(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
-        wanted.kinds.setdefault("image", "image")
-        yield wanted.read({"image": [str(file) for file in files]})
+    elif kind := _files_of(files):
+        wanted.kinds.setdefault(kind, kind)
+        yield wanted.read({kind: [str(file) for file in files]})
     else:
         for file in files:
             parts = wanted.parquet(file) if parquet.matches(file) else iter([wanted.read(file)])
@@ -79,7 +81,7 @@ def _files(data: str | os.PathLike[str], passing: Path | None) -> list[Path] | N
     if path.is_dir():
         if any((path / name).is_file() for name in _SAVED):
             return None
-        if any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.rglob("*")):
+        if any(file.suffix.lower() in IMAGE_SUFFIXES | SOUND_SUFFIXES for file in path.rglob("*")):
             return None
         found = [file for file in sorted(path.rglob("*")) if _is_visible(file, path) and _is_table(file)]
         alone = len(found) < 2 and not any(map(parquet.matches, found))
@@ -89,16 +91,21 @@ def _files(data: str | os.PathLike[str], passing: Path | None) -> list[Path] | N
         files = _others([file for file in files if file.is_file()], passing)
         if not files:
             raise DataError("HS-DATA-001", f"{path}: no file fits the pattern.", "Check its folder and its suffix.")
-        pictures = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
         odd = next((file for file in files if not _is_table(file)), None)
-        if pictures != len(files) and odd is not None:
+        if not _files_of(files) and odd is not None:
             raise DataError(
                 "HS-DATA-011",
                 f"{path}: {odd} is no table like the others.",
-                "A pattern takes pictures alone, or tables of one kind alone.",
+                "A pattern takes pictures, sounds, or tables of one kind alone.",
             )
         return files
     return None
+
+
+def _files_of(files: Sequence[Path]) -> Kind | None:
+    """``image`` or ``audio`` where all files are such; else None."""
+    known: dict[Kind, frozenset[str]] = {"image": IMAGE_SUFFIXES, "audio": SOUND_SUFFIXES}
+    return next((kind for kind, endings in known.items() if all(f.suffix.lower() in endings for f in files)), None)
 
 
 def _is_table(path: Path) -> bool:
