@@ -98,12 +98,26 @@ def tiny_pair(folder: Path) -> Source:
     return joined([tiny_torchvision(folder), tiny_timm(folder)])
 
 
+def tiny_whisper(folder: Path) -> Source:
+    """A Whisper encoder of two layers and width 32."""
+    from headstart.sources import weights
+    from headstart.sources.whisper import Encoder, assembled
+
+    sizes = {"bands": 20, "width": 32, "depth": 2, "heads": 2, "positions": 1500}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Encoder(**sizes)
+    card = {"name": "tiny", "architecture": "Encoder", "origin": "random weights", "licence": "none", "description": ""}
+    return assembled(sizes, weights.state(network), card)
+
+
 SOURCES = {
     "concatenated": tiny_pair,
     "hf": tiny_bert,
     "identity": identity,
     "timm": tiny_timm,
     "torchvision": tiny_torchvision,
+    "whisper": tiny_whisper,
 }
 
 
@@ -134,3 +148,17 @@ def images(count: int = 24) -> Dataset:
         Image.fromarray(pixels).save(stream, "PNG")
         inputs.append(stream.getvalue())
     return dataset_with(inputs, labels, "category", "image")
+
+
+def sounds(count: int = 24) -> Dataset:
+    """Short noisy tones, low ones labelled yes and high ones labelled no."""
+    from headstart.datasets.clip import wav
+
+    generator = np.random.default_rng(0)
+    labels = ["yes" if row % 2 else "no" for row in range(count)]
+    inputs = []
+    for label in labels:
+        times = np.arange(generator.integers(2_000, 4_000)) / 8_000
+        tone = np.sin(2 * np.pi * generator.uniform(0.9, 1.1) * (300 if label == "yes" else 1_500) * times)
+        inputs.append(wav(0.3 * tone + 0.05 * generator.normal(size=len(times)), 8_000))
+    return dataset_with(inputs, labels, "category", "audio")

@@ -21,7 +21,7 @@ from headstart.sources.base import Source
 from headstart.tasks.base import Task
 from headstart.types import Json
 
-DEFAULT_SOURCE = {"text": "minilm", "image": "mobilenet_v2"}
+DEFAULT_SOURCE = {"text": "minilm", "image": "mobilenet_v2", "audio": "whisper_tiny_en"}
 CHEAP = 25_000_000
 """Bytes up to which a source is fetched only to be ranked."""
 

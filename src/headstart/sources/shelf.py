@@ -187,6 +187,8 @@ def _convert(entry: Json, path: Path, card: Json) -> Source:
     provider: Any = importlib.import_module(f"headstart.sources.{entry['build']}")
     if entry["build"] == "hf":
         return _checked(provider.open_model(str(path), card=card))
+    if entry["build"] == "whisper":
+        return _checked(provider.from_ctranslate2(path, card))
     from headstart.sources.image import ImageReader
 
     reader = ImageReader(

@@ -1,0 +1,56 @@
+"""Log-mel spectrograms: how loud each band of pitch is, from moment to moment.
+
+A short-time Fourier transform (windows of ``length`` samples, one every ``hop``) gives the power of each frequency; B
+triangular filters, evenly spaced on the mel scale of Slaney's Auditory Toolbox (1998), sum it into bands. As Whisper
+takes it (Radford et al. 2022, arXiv:2212.04356): base-10 logarithm, nothing lower than 8 below the loudest, then
+(x + 4) / 4.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+LENGTH, HOP = 400, 160  # samples at 16 kHz: 25 ms, every 10 ms
+
+
+@cache
+def filters(bands: int, rate: int, length: int = LENGTH) -> torch.Tensor:
+    """[B, length / 2 + 1], each filter of area one over its frequencies in Hz."""
+    edges = _hertz(np.linspace(_mel(0.0), _mel(rate / 2), bands + 2))
+    frequencies = np.linspace(0, rate / 2, length // 2 + 1)
+    slopes = edges[:, None] - frequencies
+    rising, falling = -slopes[:-2] / np.diff(edges)[:-1, None], slopes[2:] / np.diff(edges)[1:, None]
+    found = np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    return torch.from_numpy(found.astype(np.float32))
+
+
+def power(waves: torch.Tensor, bands: int, rate: int = 16000) -> torch.Tensor:
+    """[n] or [W,n] samples to the power in each band, [B,T] or [W,B,T]; T = n / `HOP`. n is at least `LENGTH`."""
+    spectrum = torch.stft(waves, LENGTH, HOP, window=_window(), return_complex=True)[..., :-1]
+    return filters(bands, rate) @ spectrum.abs().square()
+
+
+def whisper(waves: torch.Tensor, bands: int = 80) -> torch.Tensor:
+    """[W,n] samples at 16 kHz to the log-mel spectrograms [W,B,T] that Whisper reads."""
+    levels = power(waves, bands).clamp(min=1e-10).log10()
+    levels = torch.maximum(levels, levels.amax(dim=(1, 2), keepdim=True) - 8.0)
+    return (levels + 4.0) / 4.0
+
+
+@cache
+def _window() -> torch.Tensor:
+    return torch.hann_window(LENGTH)
+
+
+_BREAK, _STEP = 1000.0, np.log(6.4) / 27  # linear below 1 kHz, 27 mels for each factor of 6.4 above
+
+
+def _mel(hertz: float) -> float:
+    return hertz * 3 / 200 if hertz < _BREAK else 15 + float(np.log(hertz / _BREAK)) / _STEP
+
+
+def _hertz(mels: np.ndarray) -> np.ndarray:
+    return np.where(mels < 15, mels * 200 / 3, _BREAK * np.exp(_STEP * (mels - 15)))
