@@ -36,6 +36,9 @@ BACKENDS = {
 }
 """Package of an optional backend: the extra that installs it, and what it is good for."""
 
+SOUND = {"soundfile": ("audio", "reads sound files"), "soxr": ("audio", "brings sounds to one rate")}
+"""The same of what sounds need."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -75,15 +78,11 @@ def packages() -> Iterator[Check]:
         found = _version(name)
         mend = "" if found else f"pip install {name}"
         yield Check("packages", name, "ok" if found else "broken", found or "missing", mend)
-    for name, (extra, use) in BACKENDS.items():
-        found = _version(name)
-        yield Check(
-            "backends",
-            name,
-            "ok" if found else "note",
-            found or f"missing: {use}",
-            "" if found else f"pip install 'headstart[{extra}]'",
-        )
+    for group, optional in (("backends", BACKENDS), ("sound", SOUND)):
+        for name, (extra, use) in optional.items():
+            found = _version(name)
+            mend = "" if found else f"pip install 'headstart[{extra}]'"
+            yield Check(group, name, "ok" if found else "note", found or f"missing: {use}", mend)
 
 
 def _version(name: str) -> str | None:

@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
+from headstart.datasets import clip
 from headstart.datasets.base import IMAGE_SUFFIXES, Column, Dataset
 from headstart.errors import UsageError
 from headstart.types import Prediction
@@ -28,22 +29,29 @@ if TYPE_CHECKING:
     from headstart.sources.base import Source
     from headstart.tasks.base import Task
 
-DEFAULTS = {"text": "minilm", "image": "mobilenet_v2"}
+DEFAULTS = {"text": "minilm", "image": "mobilenet_v2", "audio": "whisper_tiny_en"}
 """What source "auto" means for each modality."""
 
 EFFORTS: dict[str, int] = {"quick": 3, "balanced": 5, "thorough": 10}
 """Folds of the cross-validation that chooses the strength of a linear head."""
 
-InputKind = Literal["text", "image", "numeric"]
+InputKind = Literal["text", "image", "audio", "numeric"]
 
 
 def kind_of(X: Any) -> InputKind:
-    """What an input is, by its type and its first item: ``text``, ``image`` or ``numeric``."""
+    """What an input is, by its type and its first item: ``text``, ``image``, ``audio`` or ``numeric``.
+
+    Sounds are paths, bytes of sound files, ``(array, rate)``, or dicts with ``array`` and ``sampling_rate``.
+    """
     if hasattr(X, "toarray") or hasattr(X, "columns"):
         return "numeric"
     if isinstance(X, np.ndarray) and X.dtype != object and X.dtype.kind not in "US":
         return "image" if X.ndim == 4 else "numeric"
     first = next(iter(np.ravel(X)), None) if isinstance(X, np.ndarray) else next(iter(X), None) if _listed(X) else None
+    if clip.numbers(first) is not None or (isinstance(first, bytes) and clip.is_sound(first)):
+        return "audio"
+    if isinstance(first, str | Path) and clip.is_sound_path(str(first)):
+        return "audio"
     if isinstance(first, str):
         return "image" if Path(first).suffix.lower() in IMAGE_SUFFIXES and Path(first).is_file() else "text"
     if isinstance(first, Path | bytes) or hasattr(first, "getbands"):
@@ -56,8 +64,10 @@ def _listed(X: Any) -> bool:
 
 
 def rows_of(X: Any, kind: InputKind) -> list[Any]:
-    """The N input values of a text or image input as what a dataset holds: str, or a path or encoded bytes."""
+    """The N input values of texts, images or sounds as what a dataset holds: str, or a path or encoded bytes."""
     items = list(np.ravel(X)) if isinstance(X, np.ndarray) and X.ndim < 3 else list(X)
+    if kind == "audio":
+        return [_stored_sound(place, item) for place, item in enumerate(items)]
     if kind == "image":
         return [_stored_image(item) for item in items]
     wrong = next((place for place, item in enumerate(items) if not isinstance(item, str)), None)
@@ -66,6 +76,20 @@ def rows_of(X: Any, kind: InputKind) -> list[Any]:
             "HS-USAGE-001", f"X[{wrong}] is a {type(items[wrong]).__name__} among texts.", "Give a list of str."
         )
     return [str(item) for item in items]
+
+
+def _stored_sound(place: int, item: Any) -> str | bytes:
+    if isinstance(item, str | Path):
+        return str(item)
+    if isinstance(item, bytes):
+        return item
+    given = clip.numbers(item)
+    if given is None:
+        raise UsageError("HS-USAGE-001", f"X[{place}] is no sound.", "Give a path, bytes, or (array, rate).")
+    try:
+        return clip.wav(*given)
+    except ValueError as error:
+        raise UsageError("HS-USAGE-001", f"X[{place}]: {error}.", "Give [n] or [n,C] numbers and a rate.") from error
 
 
 def _stored_image(item: Any) -> str | bytes:
@@ -84,7 +108,9 @@ def _stored_image(item: Any) -> str | bytes:
     return stream.getvalue()
 
 
-def dataset_of(rows: Sequence[Any], kind: Literal["text", "image"], target: Sequence[Any] | None, what: str) -> Dataset:
+def dataset_of(
+    rows: Sequence[Any], kind: Literal["text", "image", "audio"], target: Sequence[Any] | None, what: str
+) -> Dataset:
     """A dataset with the columns ``input`` and, where ``target`` is given, ``target`` of the kind ``what``."""
     import datasets
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from headstart.sources.base import Source
 from headstart.tasks.base import Task
 from headstart.tasks.several import Several
 from headstart.types import Json, Mistake, Prediction, Record, TargetResult
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LIBRARIES = (
     "headstart",
@@ -235,7 +238,13 @@ def _label(value: Any) -> str:
 
 
 def shown(sample: Any) -> tuple[str, str | None]:
-    """A sample for reading: shortened text, or the picture's name and a small PNG."""
+    """A sample for reading: shortened text, or the name of a picture or a sound and a small PNG of it."""
+    from headstart.datasets import clip
+
+    if clip.is_sound_path(sample) if isinstance(sample, str) else isinstance(sample, bytes) and clip.is_sound(sample):
+        from headstart.sources.audio import picture
+
+        return Path(sample).name if isinstance(sample, str) else "sound", _thumbnail(picture(sample))
     if isinstance(sample, dict):
         return ", ".join(f"{name}: {value}" for name, value in sample.items())[:SHOWN], None
     if isinstance(sample, list):
@@ -248,7 +257,11 @@ def shown(sample: Any) -> tuple[str, str | None]:
 
     image = decode(sample)
     image.thumbnail((96, 96))
+    return Path(sample).name if isinstance(sample, str) else "image", _thumbnail(image)
+
+
+def _thumbnail(image: Image) -> str:
+    """A PNG as a data URI."""
     stream = io.BytesIO()
     image.save(stream, "PNG")
-    name = Path(sample).name if isinstance(sample, str) else "image"
-    return name, "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -14,7 +14,7 @@ import pytest
 from headstart import catalog
 from headstart.errors import MethodError
 from headstart.testing import check_method
-from tests.conformance.examples import images, texts, tiny_bert, tiny_torchvision
+from tests.conformance.examples import images, sounds, texts, tiny_bert, tiny_torchvision, tiny_whisper
 
 QUICK = {
     "epochs": 2,
@@ -35,7 +35,7 @@ def quick(method_class, **more):
     return method_class(**{name: value for name, value in {**QUICK, **more}.items() if name in names})
 
 
-EXAMPLES = {"text": (texts, tiny_bert), "image": (images, tiny_torchvision)}
+EXAMPLES = {"text": (texts, tiny_bert), "image": (images, tiny_torchvision), "audio": (sounds, tiny_whisper)}
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)

@@ -7,7 +7,7 @@ the part; classical ones do, but only by a factor a column, so that one pass ove
   a row's old norm cancels, since the row is normalised anew. What a fit from the raw texts would give, but for n-grams
   that the whole left out of its vocabulary (in one row only, or beyond its largest size).
 - Word indicators: the columns that two words or more of the part have.
-- Blocks of picture statistics: each divided by its own spread over the part.
+- Blocks of picture statistics: each divided by its own spread over the part; statistics of sounds, each column so.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from headstart.methods.baseline import BaselineFitted
 from headstart.methods.network import NetworkFitted
 from headstart.nn.featurizers import IMAGE_BLOCKS, ImageFeatures, TextFeatures, WordFeatures, owners
 from headstart.nn.linear import balance
+from headstart.nn.sound_features import SoundFeatures
 from headstart.types import Outputs
 
 Array: TypeAlias = np.ndarray
@@ -125,6 +126,16 @@ class Pictures(Design):
         return View(self, (X * factors).astype(np.float32), None, factors)
 
 
+class Sounds(Design):
+    """Statistics of sounds, centred over the whole."""
+
+    def cut(self, train: Array) -> View:
+        """Each column over its spread in these rows."""
+        spread = self.X[train].std(axis=0, dtype=np.float64)
+        factors = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 1.0)
+        return View(self, (self.X[train] * factors).astype(np.float32), None, factors)
+
+
 class Texts(Design):
     """TF-IDF of words and of pieces. idf: of each block in the whole."""
 
@@ -174,6 +185,8 @@ def design_of(fitted: Fitted, pool: Sequence[Dataset]) -> Design | None:
     features = fitted.features
     if isinstance(features, ImageFeatures):
         return Pictures(np.concatenate([features.transform(part) for part in pool]))
+    if isinstance(features, SoundFeatures):
+        return Sounds(np.concatenate([features.transform(part) for part in pool]))
     if isinstance(features, TextFeatures) and any(len(weight) for weight in features.weights):
         return Texts(sparse.vstack([features.transform(part) for part in pool]).tocsr(), features.weights)
     if isinstance(features, WordFeatures):

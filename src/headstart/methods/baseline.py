@@ -1,9 +1,9 @@
 """The classical control: what a careful person would fit without any pretrained source.
 
 Text: TF-IDF of words and characters, linear. Token labels: word, shape and context indicators, linear. Images: pixels,
-colours and oriented gradients, linear. Tables and vectors: gradient boosting or a linear model on one-hot and
-standardised columns, whichever cross-validates better. The strength of every linear model, and the size and number of
-the trees, are chosen by cross-validation on the training rows.
+colours and oriented gradients, linear. Sounds: statistics of log-mel bands and MFCC, linear. Tables and vectors:
+gradient boosting or a linear model on one-hot and standardised columns, whichever cross-validates better. The strength
+of every linear model, and the size and number of the trees, are chosen by cross-validation on the training rows.
 
 Measured, one thread: 2 000 clothing reviews to 6 departments, fitted in 6.4 s with cross-validation (500 in 0.3 s with
 the strength given), accuracy 0.795 on 3 000 others; UCI digits as images, 1 200 for training: 0.993 on 597 others,
@@ -25,18 +25,20 @@ from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.nn.boosting import Boosted, fit_boosting
 from headstart.nn.featurizers import Featurizer, ImageFeatures, TextFeatures, WordFeatures, owners
 from headstart.nn.linear import fit_linear
+from headstart.nn.sound_features import SoundFeatures
 from headstart.nn.tables import TableFeatures
 from headstart.tasks.base import Array, Task
 from headstart.types import Json, LayerRow, Outputs
 
 FEATURIZERS: dict[str, type[Featurizer]] = {
-    found.kind: found for found in (TextFeatures, WordFeatures, ImageFeatures, TableFeatures)
+    found.kind: found for found in (TextFeatures, WordFeatures, ImageFeatures, SoundFeatures, TableFeatures)
 }
 
 WORDS = {
     "text": "TF-IDF",
     "words": "words, shapes, context",
     "image": "pixels, colours, gradients",
+    "audio": "log-mel and MFCC statistics",
     "table": "one-hot and scaled columns",
 }
 
@@ -193,6 +195,8 @@ def _featurize(train: Dataset, task: Task) -> tuple[Featurizer, Any]:
         return TextFeatures.fit_transform(train)
     if train.modality == "image":
         return ImageFeatures.fit_transform(train)
+    if train.modality == "audio":
+        return SoundFeatures.fit_transform(train)
     table = TableFeatures.fit(train)
     return table, table.transform(train)
 

@@ -1,10 +1,10 @@
 """Student: a small network that learns from the labels alone.
 
-An LSTM for text, a small convolutional network for images, a layer on classical features for tables, or a linear model:
-what a distilled student is compared with (`headstart.methods.distill`), and a control of its own, without any source.
-A linear model is solved (`headstart.nn.linear`); the others train for a number of steps, however many rows there are.
-Where there are `LEAST` validation rows or more, it looks at them twenty times and keeps the weights that were best;
-fewer would choose by chance, and the last weights are kept.
+An LSTM for text, a small convolutional network for images, a layer on classical features for tables and sounds, or a
+linear model: what a distilled student is compared with (`headstart.methods.distill`), and a control of its own, without
+any source. A linear model is solved (`headstart.nn.linear`); the others train for a number of steps, however many rows
+there are. Where there are `LEAST` validation rows or more, it looks at them twenty times and keeps the weights that
+were best; fewer would choose by chance, and the last weights are kept.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 KINDS: dict[Modality, tuple[str, ...]] = {
     "text": ("lstm", "mlp", "linear"),
     "image": ("cnn", "mlp", "linear"),
+    "audio": ("mlp", "linear"),
     "table": ("mlp", "linear"),
 }
 """Architectures for each kind of input; the first is the one of ``auto``."""
@@ -62,7 +63,7 @@ class SmallMethod(Method):
     tasks: ClassVar[tuple[str, ...]] = ("classification", "multilabel", "regression")
 
     architecture: str = hyper(
-        "auto", "the small network; auto: lstm for text, cnn for images, mlp for tables",
+        "auto", "the small network; auto: lstm for text, cnn for images, mlp for tables and sounds",
         choices=("auto", "lstm", "cnn", "mlp", "linear"),
     )  # fmt: skip
     width: int = hyper(128, "width of the network", low=1, high=4096)

@@ -6,6 +6,7 @@ as plain JSON and arrays (``state``, ``restore``).
 - text: TF-IDF of words (1 and 2 in a row) and of characters inside words (2 to 5), sublinear term frequency
 - words (token labels): the word, its shape, its ends and its two neighbours on each side, as indicators
 - image: 16 x 16 pixels, a joint colour histogram (4 x 4 x 4) and histograms of oriented gradients
+- sound: statistics over time of log-mel bands and MFCC (`headstart.nn.sound_features`)
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from torch import nn
 
 from headstart.datasets.base import Column, Dataset
 from headstart.nn.featurizers import Featurizer, ImageFeatures, TextFeatures
+from headstart.nn.sound_features import SoundFeatures
 from headstart.nn.tables import TableFeatures
 from headstart.sources.image import ImageReader
 from headstart.types import Json, Sample
@@ -33,7 +34,9 @@ Inputs: TypeAlias = dict[str, torch.Tensor]
 
 MOST_WORDS, BUCKETS, LONGEST = 20_000, 1_000, 160
 WORD = re.compile(r"\w+|[^\w\s]")
-FEATURES: dict[str, type[Featurizer]] = {each.kind: each for each in (TextFeatures, ImageFeatures, TableFeatures)}
+FEATURES: dict[str, type[Featurizer]] = {
+    each.kind: each for each in (TextFeatures, ImageFeatures, SoundFeatures, TableFeatures)
+}
 
 
 # --- readers ---------------------------------------------------------------------------------------------------
@@ -156,10 +159,12 @@ class FeatureReader(Reader):
 
     @classmethod
     def fit(cls, parts: Sequence[Dataset]) -> FeatureReader:
-        """Learned on all parts for texts and tables, on the first for pictures."""
+        """Learned on all parts for texts and tables, on the first for pictures and sounds."""
         modality = parts[0].modality
         if modality == "text":
             return cls(TextFeatures.fit(_texts(parts)))
+        if modality == "audio":
+            return cls(SoundFeatures.fit(parts[0]))
         return cls(ImageFeatures.fit(parts[0]) if modality == "image" else TableFeatures.fit(_table(parts)))
 
     @property
@@ -189,10 +194,10 @@ class EncodedFeatures(Encoded):
         self.costs = np.ones(matrix.shape[0], dtype=np.int64)
 
     def batch(self, rows: Array, train: bool) -> Inputs:
-        """``features`` [B,D], or of sparse ones ``offsets`` [B], ``columns`` and ``values``, as in CSR."""
+        """``dense`` [B,D], or of sparse ones ``offsets`` [B], ``columns`` and ``values``, as in CSR."""
         part = self.matrix[rows]
         if isinstance(part, np.ndarray):
-            return {"features": torch.from_numpy(part.astype(np.float32))}
+            return {"dense": torch.from_numpy(part.astype(np.float32))}
         return {
             "offsets": torch.from_numpy(part.indptr[:-1].astype(np.int64)),
             "columns": torch.from_numpy(part.indices.astype(np.int64)),
@@ -290,8 +295,8 @@ class Bag(nn.Module):
 
     def forward(self, inputs: Inputs) -> torch.Tensor:
         """[B,width]."""
-        if "features" in inputs:
-            sums = inputs["features"] @ self.weight
+        if "dense" in inputs:
+            sums = inputs["dense"] @ self.weight
         else:
             sums = nn.functional.embedding_bag(
                 inputs["columns"], self.weight, inputs["offsets"], mode="sum", per_sample_weights=inputs["values"]

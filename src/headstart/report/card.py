@@ -86,7 +86,7 @@ def pipeline_tag(record: Record) -> str | None:
         return "token-classification"
     if task == "several":
         return None
-    prefix = {"text": "text", "image": "image", "table": "tabular"}[modality]
+    prefix = {"text": "text", "image": "image", "audio": "audio", "table": "tabular"}[modality]
     if task == "regression":
         return "tabular-regression" if modality == "table" else None
     return f"{prefix}-classification"

@@ -115,11 +115,13 @@ def candidate(record: Record, name: str | None) -> Candidate | None:
 
 
 def modality(record: Record) -> str:
-    """``text``, ``image`` or ``table``: the source's, else that of the input columns."""
+    """``text``, ``image``, ``audio`` or ``table``: the source's, else that of the input columns."""
     if known := record.source.get("modality"):
         return str(known)
     kinds = {column.get("kind") for column in record.data.get("columns", []) if column.get("role") == "input"}
-    return "image" if "image" in kinds else "text" if kinds & {"text", "tokens"} else "table"
+    if found := kinds & {"image", "audio"}:
+        return str(found.pop())
+    return "text" if kinds & {"text", "tokens"} else "table"
 
 
 def ranked(record: Record) -> str:
