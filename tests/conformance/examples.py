@@ -98,6 +98,12 @@ def tiny_pair(folder: Path) -> Source:
     return joined([tiny_torchvision(folder), tiny_timm(folder)])
 
 
+def glyph(folder: Path) -> Source:
+    from headstart.sources.glyph import Glyph
+
+    return Glyph()
+
+
 def tiny_whisper(folder: Path) -> Source:
     """A Whisper encoder of two layers and width 32."""
     from headstart.sources import weights
@@ -113,6 +119,7 @@ def tiny_whisper(folder: Path) -> Source:
 
 SOURCES = {
     "concatenated": tiny_pair,
+    "glyph": glyph,
     "hf": tiny_bert,
     "identity": identity,
     "timm": tiny_timm,
