@@ -1,0 +1,123 @@
+"""Words and speakers by a speech synthesiser: what Whisper's encoder knows of them, and what it does not.
+
+    python benchmarks/spoken_words.py words      # 12 words, three voices for training, a fourth for the test
+    python benchmarks/spoken_words.py speakers   # 5 speakers, clean for training, noise at 10 dB for the test
+
+The clips are spoken by Debian's flite (its programs and voices are fetched with ``apt-get download`` and unpacked into
+``--work``, where no ``flite`` is on the path; nothing is installed). Words are said at five speeds and pitches,
+speakers say twenty sentences each. What runs is ``headstart fit clips.csv --target label --method probe``.
+
+Bars: words 0.95, verdict positive; speakers 0.85.
+
+Measured: words 1.000, log-mel and MFCC statistics 0.333, from scratch 0.083, +66.7 points [+53.3, +78.3]. Speakers
+0.220, statistics 0.200, from scratch 0.200 to 0.360, neutral: this bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+WORDS = ["yes", "no", "up", "down", "left", "right", "stop", "go", "open", "close", "seven", "music"]
+SENTENCES = """the quick brown fox jumps over the lazy dog
+please open the window before noon
+seven children walked to the river
+music is what we heard last night
+a long road leads to the old mill
+nobody knows where the train will stop
+green apples taste better than red ones
+she wrote three letters to her brother
+the engine makes a terrible noise today
+put the glass on the wooden table
+rain is expected in the northern hills
+he bought a ticket and left early
+winter evenings are quiet in this town
+the doctor will see you in a minute
+my neighbour keeps bees behind the barn
+we should paint the kitchen yellow
+two boats crossed the bay at dawn
+the answer is written on page nine
+cold water runs from the mountain
+every student must bring a pencil""".splitlines()
+MANNERS = ((1.0, 1.0), (0.85, 1.0), (1.2, 1.0), (1.0, 1.12), (1.0, 0.9))  # length, pitch
+PITCH = {"slt": 170.0}  # of the other voices 120 Hz
+
+
+class Flite:
+    """The synthesiser on the path, or one that is unpacked into a folder."""
+
+    def __init__(self, work: Path) -> None:
+        self.program, self.environment = shutil.which("flite"), dict(os.environ)
+        if self.program is None:
+            root = work / "flite"
+            root.mkdir(parents=True, exist_ok=True)
+            packages = ["flite", "libflite1", "libasound2"]
+            if not (root / "usr/bin/flite").exists():
+                subprocess.run(["apt-get", "download", "-qq", *packages], cwd=root, check=True)
+                for package in root.glob("*.deb"):
+                    subprocess.run(["dpkg", "-x", str(package), str(root)], check=True)
+            self.program = str(root / "usr/bin/flite")
+            libraries = {str(path.parent) for path in root.rglob("*.so*")}
+            self.environment["LD_LIBRARY_PATH"] = ":".join(sorted(libraries))
+
+    def say(self, voice: str, text: str, place: Path, *settings: str) -> None:
+        """Write a WAV file."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        options = [part for setting in settings for part in ("--setf", setting)]
+        command = [str(self.program), "-voice", voice, *options, "-t", text, "-o", str(place)]
+        subprocess.run(command, env=self.environment, check=True)
+
+
+def words(flite: Flite, folder: Path) -> list[tuple[str, str, str]]:
+    rows = []
+    for voice in ("awb", "kal16", "slt", "rms"):
+        for word in WORDS:
+            for number, (length, pitch) in enumerate(MANNERS):
+                place = folder / word / f"{voice}-{number}.wav"
+                mean = pitch * PITCH.get(voice, 120.0)
+                settings = [f"int_f0_target_mean={mean}"] if pitch != 1.0 else []
+                flite.say(voice, word, place, f"duration_stretch={length}", *settings)
+                rows.append((str(place), word, "test" if voice == "rms" else "train"))
+    return rows
+
+
+def speakers(flite: Flite, folder: Path) -> list[tuple[str, str, str]]:
+    import soundfile
+
+    generator, rows = np.random.default_rng(0), []
+    for voice in ("awb", "kal16", "slt", "rms", "kal"):
+        for number, sentence in enumerate(SENTENCES):
+            place = folder / voice / f"{number:02}.wav"
+            flite.say(voice, sentence, place)
+            if number >= len(SENTENCES) // 2:
+                wave, rate = soundfile.read(place)
+                wave = wave + generator.normal(size=len(wave)) * np.sqrt((wave**2).mean() / 10)
+                soundfile.write(place, wave / max(1.0, 1.01 * np.abs(wave).max()), rate, subtype="FLOAT")
+            rows.append((str(place), voice, "train" if number < len(SENTENCES) // 2 else "test"))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("words", "speakers"))
+    parser.add_argument("--work", type=Path, default=Path("runs/spoken"))
+    parser.add_argument("--budget", default="2m")
+    given = parser.parse_args()
+    work = given.work.absolute()
+    rows = {"words": words, "speakers": speakers}[given.what](Flite(work), work / given.what)
+    table = work / f"{given.what}.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "split"), *rows])
+    command = ["fit", str(table), "--target", "label", "--method", "probe", "--budget", given.budget, "--fresh"]
+    subprocess.run([sys.executable, "-m", "headstart", *command, "--out", str(work / f"{given.what}-run")], check=True)
+
+
+if __name__ == "__main__":
+    main()
