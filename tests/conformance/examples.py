@@ -117,11 +117,38 @@ def tiny_whisper(folder: Path) -> Source:
     return assembled(sizes, weights.state(network), card)
 
 
+def tiny_wav2vec(folder: Path) -> Source:
+    """A wav2vec 2.0 of two layers and width 32, whose first norm runs over time."""
+    from headstart.sources import hf
+    from headstart.sources.torchvision_compat import heal
+
+    heal()  # transformers imports torchvision
+    import transformers
+
+    config = transformers.Wav2Vec2Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        conv_dim=(16, 16, 16),
+        conv_kernel=(10, 8, 8),
+        conv_stride=(8, 8, 5),
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.Wav2Vec2Model(config).save_pretrained(folder / "wav2vec")
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder / "wav2vec")
+    return hf.open_model(str(folder / "wav2vec"))
+
+
 SOURCES = {
     "concatenated": tiny_pair,
     "glyph": glyph,
     "hf": tiny_bert,
     "identity": identity,
+    "speech": tiny_wav2vec,
     "timm": tiny_timm,
     "torchvision": tiny_torchvision,
     "whisper": tiny_whisper,

@@ -11,16 +11,17 @@ from headstart import sources
 from headstart.errors import SourceError
 from headstart.sources import shelf, timm, torchvision, weights, wheel
 
-REAL = ["minilm", "mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+REAL = ["minilm", "mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "whisper_tiny_en"]
+BUILT_IN = ["identity", "glyph"]
 
 
 def test_names_and_info_without_fetching(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
-    assert sources.names() == [*REAL, "identity"]
+    assert sources.names() == [*REAL, *BUILT_IN]
     for name in sources.names():
         known = sources.info(name)
         assert known["name"] == name and known["licence"] and known["description"]
-        assert known["fetched"] == (name == "identity")
+        assert known["fetched"] == (name in BUILT_IN)
     assert not list(tmp_path.iterdir())
 
 

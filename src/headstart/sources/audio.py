@@ -92,6 +92,22 @@ class AudioReader:
         return cls(**values, augment=Augment(**augment))
 
 
+def over_time(hidden: torch.Tensor, frames: torch.Tensor, longest: int) -> torch.Tensor:
+    """[B*W,T,D] to mean and standard deviation over the frames of each row that hold sound, [B,2D], in fp32.
+
+    frames: [B,W], how much of each window holds sound, where ``longest`` is a whole window.
+    """
+    rows, time = frames.shape[0], hidden.shape[1]
+    held = (frames.reshape(-1, 1) * time + longest - 1) // longest  # [B*W,1] at the layer's own frame rate
+    mask = torch.arange(time, device=hidden.device) < held  # [B*W,T]
+    weight = mask.float().reshape(rows, -1, 1)  # [B,W*T,1]
+    values = hidden.float().reshape(rows, -1, hidden.shape[2])
+    total = weight.sum(1).clamp(min=1.0)
+    mean = (values * weight).sum(1) / total
+    spread = ((values - mean.unsqueeze(1)).square() * weight).sum(1) / total
+    return torch.cat([mean, spread.clamp(min=1e-8).sqrt()], dim=1)
+
+
 def masked(spectrogram: torch.Tensor, frames: int, draw: Sequence[float], augment: Augment) -> torch.Tensor:
     """[B,T], two stripes of bands and two of its first ``frames`` frames at its mean. draw: 8 numbers in 0..1."""
     found, level = spectrogram.clone(), spectrogram[:, :frames].mean()

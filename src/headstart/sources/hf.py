@@ -1,6 +1,7 @@
 """Sources from the transformers library: ``hf:owner/name`` or a folder in its format.
 
-Text encoders, the encoder half of encoder-decoders, decoder-only models and image models. What differs between them is
+Text encoders, the encoder half of encoder-decoders, decoder-only models, image models; models of speech are handed to
+`headstart.sources.speech`. What differs between them is
 found by looking, not by a table of names: whether the first position sees the last one tells a decoder (then the last
 token is pooled), a ``get_encoder`` that is a part of an encoder-decoder is cut out, and a ``1_Pooling`` folder of
 sentence-transformers is followed. No code of a repository runs unless the user names that repository as trusted.
@@ -133,8 +134,10 @@ def _load_reader(folder: Path, settings: Json) -> text.TextReader | ImageReader:
 # --- from a repository or a folder in the library's format -----------------------------------------------------------
 
 
-def open_model(place: str, *, trust_remote_code: str | None = None, card: Json | None = None) -> HF:
+def open_model(place: str, *, trust_remote_code: str | None = None, card: Json | None = None) -> Source:
     """The source in a repository ``owner/name`` or a local folder. card: fields known beforehand.
+
+    A model of sounds is a `headstart.sources.speech.Speech` or a `headstart.sources.whisper.Whisper`.
 
     Raises SourceError HS-SOURCE-003 (cannot be fetched), HS-SOURCE-004 (weights), HS-SOURCE-006 (asks for code),
     HS-SOURCE-007 (not a model of the library), HS-SOURCE-008 (damaged).
@@ -149,6 +152,8 @@ def open_model(place: str, *, trust_remote_code: str | None = None, card: Json |
         model, info = transformers.AutoModel.from_pretrained(
             place, dtype=torch.float32, output_loading_info=True, trust_remote_code=trust
         )
+        if model.main_input_name in ("input_values", "input_features"):
+            return _of_sounds(model, place, settings, info, known)
         network = _part(model, settings)
         reader = _reader(place, network.config if hasattr(network, "config") else model.config, network, trust)
     source = HF(Card(known.get("name", place), _modality(reader), "", 0, 0, "", "", ""), network, reader, settings)
@@ -172,6 +177,23 @@ def open_model(place: str, *, trust_remote_code: str | None = None, card: Json |
         description=known.get("description", ""),
     )
     return source
+
+
+def _of_sounds(model: Any, place: str, settings: Json, info: Json, known: Json) -> Source:
+    """The source around a model that reads waves or their spectrograms."""
+    from headstart.sources import speech
+
+    missing = sorted(name for name in info["missing_keys"] if not name.startswith(("decoder.", "masked_spec")))
+    mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"]}
+    weights.mismatch(place, missing, [], sorted(mismatched))
+    card = {
+        "name": known.get("name", place),
+        "architecture": known.get("architecture", type(model).__name__),
+        "origin": known.get("origin", place),
+        "licence": known.get("licence") or _licence(place),
+        "description": known.get("description", ""),
+    }
+    return speech.opened(model, place, settings, _json(place, "preprocessor_config.json"), card)
 
 
 def build(settings: Json, drawn: bool = True) -> nn.Module:

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from headstart.errors import SourceError
 from headstart.sources import ct2, mel, weights
-from headstart.sources.audio import AudioReader, masked
+from headstart.sources.audio import AudioReader, masked, over_time
 from headstart.sources.base import Card, Source
 from headstart.types import Batch, Features, Json, Sample
 
@@ -84,11 +84,11 @@ class Whisper(Source):
     def forward(self, batch: Batch) -> Features:
         """pooled [B,2D]."""
         hidden = self.network(batch.inputs["spectrogram"], batch.inputs["frames"])  # [B*W,T/2,D]
-        return Features(pooled(hidden, batch))
+        return Features(self.pool_cut(hidden, batch))
 
     def pool_cut(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Mean and deviation, as of the last layer."""
-        return pooled(output, batch)
+        return over_time(output, batch.inputs["frames"], batch.inputs["spectrogram"].shape[3])
 
     def cost(self, sample: Sample) -> int:
         """The steps of padding that a sample takes."""
@@ -120,20 +120,6 @@ class Whisper(Source):
         with torch.random.fork_rng(devices=[]):
             network = Encoder(**settings)
         return cls(card, weights.fill(network, tensors, card.name), settings, reader)
-
-
-def pooled(hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """[B*W,T,D] to mean and standard deviation over the frames of each row that hold sound, [B,2D], in fp32."""
-    frames, longest = batch.inputs["frames"], batch.inputs["spectrogram"].shape[3]
-    rows, time = frames.shape[0], hidden.shape[1]
-    held = (frames.reshape(-1, 1) * time + longest - 1) // longest  # [B*W,1] at the layer's own frame rate
-    mask = torch.arange(time, device=hidden.device) < held  # [B*W,T]
-    weight = mask.float().reshape(rows, -1, 1)  # [B,W*T,1]
-    values = hidden.float().reshape(rows, -1, hidden.shape[2])
-    total = weight.sum(1).clamp(min=1.0)
-    mean = (values * weight).sum(1) / total
-    spread = ((values - mean.unsqueeze(1)).square() * weight).sum(1) / total
-    return torch.cat([mean, spread.clamp(min=1e-8).sqrt()], dim=1)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------
