@@ -143,6 +143,19 @@ def tiny_wav2vec(folder: Path) -> Source:
     return hf.open_model(str(folder / "wav2vec"))
 
 
+def tiny_voice(folder: Path) -> Source:
+    """A voice encoder of two layers and width 16."""
+    from headstart.sources import weights
+    from headstart.sources.voice_encoder import Recurrent, assembled
+
+    sizes = {"bands": 40, "width": 16, "depth": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Recurrent(**sizes)
+    card = {"name": "tiny", "architecture": "LSTM", "origin": "random weights", "licence": "none", "description": ""}
+    return assembled(sizes, weights.state(network), card)
+
+
 SOURCES = {
     "concatenated": tiny_pair,
     "glyph": glyph,
@@ -151,6 +164,7 @@ SOURCES = {
     "speech": tiny_wav2vec,
     "timm": tiny_timm,
     "torchvision": tiny_torchvision,
+    "voice_encoder": tiny_voice,
     "whisper": tiny_whisper,
 }
 

@@ -11,7 +11,8 @@ from headstart import sources
 from headstart.errors import SourceError
 from headstart.sources import shelf, timm, torchvision, weights, wheel
 
-REAL = ["minilm", "mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "whisper_tiny_en"]
+REAL = ["minilm", "mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+REAL += ["whisper_tiny_en", "voice_encoder"]
 BUILT_IN = ["identity", "glyph"]
 
 

@@ -189,6 +189,8 @@ def _convert(entry: Json, path: Path, card: Json) -> Source:
         return _checked(provider.open_model(str(path), card=card))
     if entry["build"] == "whisper":
         return _checked(provider.from_ctranslate2(path, card))
+    if entry["build"] == "voice_encoder":
+        return _checked(provider.from_checkpoint(path, card))
     from headstart.sources.image import ImageReader
 
     reader = ImageReader(

@@ -150,8 +150,8 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def read_pickled(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.pth`` file, read without running any code in it.
+def read_pickled(path: Path, inside: str = "") -> dict[str, torch.Tensor]:
+    """The tensors of a ``.pth`` file, read without running any code in it. inside: the entry of the file they stand in.
 
     Raises SourceError HS-SOURCE-008 for a damaged file and for one that holds anything but tensors.
     """
@@ -159,6 +159,7 @@ def read_pickled(path: Path) -> dict[str, torch.Tensor]:
 
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = tensors[inside] if inside else tensors
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         raise SourceError(
             "HS-SOURCE-008", f"{path} is damaged, or holds code; only tensors are accepted.", "Nothing of it ran."
