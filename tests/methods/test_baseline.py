@@ -13,9 +13,10 @@ from sklearn.datasets import load_diabetes, load_digits
 from headstart.datasets.base import Column, Dataset
 from headstart.errors import ArtefactError, MethodError
 from headstart.methods.base import Problem
-from headstart.methods.baseline import Baseline, BaselineFitted, baseline_features
+from headstart.methods.baseline import SAME_ROOM, Baseline, BaselineFitted, baseline_features
 from headstart.tasks.base import infer_task
 from headstart.testing import dataset_with
+from tests.conformance.examples import sounds
 
 GOOD, BAD = ["lovely", "perfect", "soft", "flattering"], ["awful", "itchy", "torn", "cheap"]
 
@@ -207,3 +208,21 @@ def test_a_damaged_file_is_refused(damage, tmp_path):
 
 def test_the_artefact_is_plain_json():
     assert json.loads(json.dumps(Baseline(strength=2.0).hyperparameters())) == {"strength": 2.0, "folds": 5}
+
+
+def test_spectra_that_tell_too_much_are_noted_where_no_group_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
+    rows = sounds(40)
+
+    def notes(given):
+        problem = Problem(given, None, infer_task(given), None, None)
+        Baseline().fit(problem)
+        Baseline().fit(problem.replace(seed=1))
+        return problem.notes
+
+    assert notes(rows) == [SAME_ROOM]
+    voices = rows.table.add_column("voice", [f"v{row % 10}" for row in range(40)])
+    assert notes(Dataset(voices, [*rows.columns, Column("voice", "group", "category")])) == []
+    shuffled = np.random.default_rng(0).permutation(40)
+    mixed = rows.table.remove_columns("target").add_column("target", [rows.targets()[i] for i in shuffled])
+    assert notes(Dataset(mixed, rows.columns)) == []
