@@ -14,8 +14,11 @@ from safetensors.numpy import load_file, save_file
 import headstart
 from headstart import artefact
 from headstart.errors import ArtefactError, DataError, EnvironmentProblem, UsageError
+from headstart.methods.base import Problem
+from headstart.methods.baseline import Baseline
+from headstart.tasks.base import infer_task
 from headstart.testing import SAFE
-from tests.conformance.examples import texts, tiny_bert
+from tests.conformance.examples import texts, tiny_bert, waves
 
 METHODS = {
     "probe": {"folds": 2},
@@ -252,3 +255,42 @@ def test_saving_over_a_run_replaces_it_whole(run):
     artefact.save(again)
     assert not (run / "stale.txt").exists() and artefact.load(run).predict(NEW).values == again.predict(NEW).values
     assert [path.name for path in run.parent.iterdir()] == ["run"]
+
+
+def long_rows(data):
+    """The series of a dataset as a long table: one value a row."""
+    columns = {"id": [], "when": [], "value": [], "label": []}
+    for number, (sample, label) in enumerate(zip(data.samples(), data.targets())):
+        for step, value in enumerate(sample[0].tolist()):
+            for name, cell in zip(columns, (f"s{number}", step, value, label)):
+                columns[name].append(cell)
+    return columns
+
+
+def classical(data):
+    """An artefact around the baseline; its record is not asked."""
+    fitted = Baseline().fit(Problem(data, None, infer_task(data), None, None))
+    return artefact.Artefact(fitted, None, [c for c in data.columns if c.role != "unused"], Path())
+
+
+def test_a_model_of_a_long_table_reads_long_tables_and_series_alike(tmp_path):
+    data, roles = waves(16), {"id": "series", "when": "step"}
+    model = classical(headstart.read(long_rows(data), target="label", roles=roles))
+    new = waves(20).select(range(16, 20))
+    table = long_rows(new)
+    lines = [",".join(table), *(",".join(map(str, row)) for row in zip(*table.values()))]
+    (tmp_path / "new.csv").write_text("\n".join(lines), encoding="utf-8")
+    assert model.predict([sample[0].tolist() for sample in new.samples()]).values == new.targets()
+    assert model.predict(tmp_path / "new.csv").values == new.targets()
+    assert model.evaluate(tmp_path / "new.csv")["accuracy"] == 1.0
+
+
+def test_a_model_of_a_wide_table_reads_wide_tables(tmp_path):
+    data = waves(20)
+    rows = [sample[0][:30].tolist() for sample in data.samples()]
+    table = {f"t{step}": [row[step] for row in rows] for step in range(30)}
+    model = classical(headstart.read({**table, "label": data.targets()}, target="label", kinds={"t0..t29": "series"}))
+    assert [column.name for column in model.columns if column.role == "input"] == ["t0..t29"]
+    lines = [",".join(table), *(",".join(map(str, row)) for row in rows)]
+    (tmp_path / "new.csv").write_text("\n".join(lines), encoding="utf-8")
+    assert model.predict(tmp_path / "new.csv").values == data.targets()

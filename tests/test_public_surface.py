@@ -25,6 +25,7 @@ PUBLIC = [
     "embed",
     "fit",
     "load",
+    "pretrain",
     "rank",
     "read",
     "sources",

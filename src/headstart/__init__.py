@@ -20,6 +20,7 @@ _WHERE = {
     "adapt": "headstart.adapting.verb",
     "rank": "headstart.ranking.verb",
     "embed": "headstart.embedding",
+    "pretrain": "headstart.pretraining",
     "Dataset": "headstart.datasets.base",
     "Source": "headstart.sources.base",
     "Task": "headstart.tasks.base",

@@ -26,6 +26,9 @@ from headstart.methods.saved import SCHEMA, arranged, open_model, sha256
 from headstart.report.layers import LayerTable
 from headstart.types import Json, Prediction, Record, Sample
 
+ARRANGING = ("series", "step")
+"""Roles of columns that say how the rows of a table belong together."""
+
 
 class Artefact:
     """A fitted model with its record. Made by `headstart.fit`, read by `headstart.load`."""
@@ -69,12 +72,14 @@ class Artefact:
             if isinstance(data, list | tuple):
                 data = {inputs[0].name: list(data)} if len(inputs) == 1 else _columns_of(data, inputs)
             kinds = {column.name: column.kind for column in [*inputs, *targets]}
+            roles = {column.name: column.role for column in self.columns if column.role in ARRANGING}
             try:
                 dataset = read(
                     data,
                     target=[column.name for column in targets],
                     input=[column.name for column in inputs],
                     kinds=kinds,
+                    roles=roles,
                     for_prediction=not labelled,
                 )
             except DataError as error:

@@ -20,6 +20,7 @@ from headstart import __version__, flags
 from headstart.commands import features, shelves
 from headstart.commands.adapt import adapt
 from headstart.commands.methods import methods
+from headstart.commands.pretrain import pretrain
 from headstart.commands.rank import rank
 from headstart.console import Answer, Progress, complain
 from headstart.errors import UsageError
@@ -38,8 +39,10 @@ from headstart.options import (
     Quiet,
     RunFolder,
     Seed,
+    SeriesColumn,
     Settings,
     SplitColumn,
+    StepColumn,
     TaskName,
     TimeColumn,
     WeightColumn,
@@ -125,6 +128,8 @@ def fit(
     time: TimeColumn = None,
     split: SplitColumn = None,
     weight: WeightColumn = None,
+    series: SeriesColumn = None,
+    step: StepColumn = None,
     kind: Kinds = None,
     fresh: Fresh = False,
     quiet: Quiet = False,
@@ -135,7 +140,7 @@ def fit(
     kinds = pairs(kind, "--kind", "column=kind")
     from headstart import transfer
 
-    roles = {"group": group, "time": time, "split": split, "weight": weight}
+    roles = {"group": group, "time": time, "split": split, "weight": weight, "series": series, "step": step}
     with Progress(quiet) as report:
         result = transfer.fit(
             path,
@@ -286,6 +291,7 @@ app.command(cls=Command)(methods)
 app.command(cls=Command)(rank)
 app.command(cls=FitCommand)(adapt)
 app.command(cls=Command)(features.embed)
+app.command(cls=Command)(pretrain)
 
 
 # --- running it --------------------------------------------------------------------------------------------------

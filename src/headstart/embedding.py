@@ -128,8 +128,7 @@ class Job:
                 f"{part.modality}.",
                 "Name another --source, or other columns with --input.",
             )
-        if source.provider == "identity":
-            source.preprocess(part.samples(range(min(len(part), GROUP))))  # fixes the columns
+        source = source.settled(part.select(range(min(len(part), GROUP))))
         if not self.layers or len(set(self.layers)) < len(self.layers):
             raise UsageError("HS-USAGE-001", f"the layers are {list(self.layers)}.", "Expected one or more, each once.")
         if named := [layer for layer in self.layers if layer != POOLED]:

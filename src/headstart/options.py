@@ -18,7 +18,7 @@ from headstart.errors import UsageError
 AS_JSON = "headstart.json"
 """Key of ``Context.meta`` that is true after --json."""
 
-OPENING = ("fit", "adapt", "predict", "evaluate", "rank", "embed")
+OPENING = ("fit", "adapt", "predict", "evaluate", "rank", "embed", "pretrain")
 """The commands that open a source, and so take --trust-remote-code."""
 
 SETTINGS = "headstart.settings"
@@ -41,6 +41,11 @@ TimeColumn = Annotated[
 ]
 SplitColumn = Annotated[str | None, typer.Option(help="Holds train, valid, test.", rich_help_panel=_COLUMNS)]
 WeightColumn = Annotated[str | None, typer.Option(help="How much a row counts in training.", rich_help_panel=_COLUMNS)]
+SeriesColumn = Annotated[
+    str | None,
+    typer.Option(help="Which series a row is part of: one value a row, many rows.", rich_help_panel=_COLUMNS),
+]
+StepColumn = Annotated[str | None, typer.Option(help="When in its series a row was.", rich_help_panel=_COLUMNS)]
 Kinds = Annotated[
     list[str] | None,
     typer.Option(metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=_COLUMNS),

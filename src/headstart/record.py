@@ -238,7 +238,7 @@ def _label(value: Any) -> str:
 
 
 def shown(sample: Any) -> tuple[str, str | None]:
-    """A sample for reading: shortened text, or the name of a picture or a sound and a small PNG of it."""
+    """A sample for reading: shortened text; the name of a picture or a sound and a small PNG of it; a series as a line."""
     from headstart.datasets import clip
 
     if clip.is_sound_path(sample) if isinstance(sample, str) else isinstance(sample, bytes) and clip.is_sound(sample):
@@ -249,6 +249,8 @@ def shown(sample: Any) -> tuple[str, str | None]:
         return ", ".join(f"{name}: {value}" for name, value in sample.items())[:SHOWN], None
     if isinstance(sample, list):
         return " ".join(map(str, sample))[:SHOWN], None
+    if isinstance(sample, np.ndarray) and sample.dtype.kind == "f":
+        return told_series(sample), drawn_series(sample)
     from headstart.datasets.base import is_image_path
 
     if isinstance(sample, str) and not is_image_path(sample):
@@ -265,3 +267,24 @@ def _thumbnail(image: Image) -> str:
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def told_series(series: np.ndarray) -> str:
+    """A series [C,T] in words."""
+    channels, steps = series.shape
+    several = f"{channels} channels, " if channels > 1 else ""
+    return f"{several}{steps} steps, {float(series.min()):.4g} to {float(series.max()):.4g}"
+
+
+def drawn_series(series: np.ndarray) -> str:
+    """A series [C,T] as a line for each channel on one scale, a small PNG as a data URI."""
+    from PIL import Image, ImageDraw
+
+    width, height, low, high = 96, 48, float(series.min()), float(series.max())
+    image = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(image)
+    for place, channel in enumerate(series):
+        across = np.linspace(2, width - 3, len(channel))
+        up = height - 3 - (channel - low) / max(high - low, 1e-12) * (height - 6)
+        pen.line(list(zip(across.tolist(), up.tolist())), fill=("#1f5fa8", "#c2571a", "#2c7a3f")[place % 3])
+    return _thumbnail(image)

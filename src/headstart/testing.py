@@ -43,6 +43,8 @@ def samples_of(source: Source) -> list[Sample]:
         generator = np.random.default_rng(0)
         lengths = ((4_000, 8_000), (16_000, 16_000), (60_000, 11_025))  # numbers, rate; the last over 5 seconds
         return [(0.1 * generator.standard_normal(n).astype(np.float32), rate) for n, rate in lengths]
+    if source.card.modality == "series":
+        return [np.sin(np.arange(length, dtype=np.float32) / 5)[None] * length for length in (20, 30, 600)]
     if source.card.modality == "table":
         return [{"a": 1.0, "b": -2.0}, {"a": 0.5, "b": 3.0}, {"a": 0.0, "b": 0.0}]
     return ["short", "a text of a few more words", "one that is clearly longer than the other two, with commas, too"]

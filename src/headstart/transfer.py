@@ -116,9 +116,9 @@ def fit(
     transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), there)
     for each in transfers:
         learned = each.widened(learned)
-    notes: list[str] = []
+    notes = list(given.notes)
     if chosen is None:
-        notes.append("There is no pretrained source for tables on the shelf: the control is all there is.")
+        notes.append(f"There is no pretrained source for {dataset.modality} on the shelf: the control is all there is.")
     if len(rivals) == 1:
         notes.append(f"Source: {rivals[0]} is the only one on the shelf for {dataset.modality}; nothing was ranked.")
     clock.lap("reading")

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-Modality: TypeAlias = Literal["text", "image", "audio", "table"]
+Modality: TypeAlias = Literal["text", "image", "audio", "series", "table"]
 """What the input of a row is. Pre-split words are ``text``; a numeric vector is a ``table`` row."""
 
 Sample: TypeAlias = Any
 """One input value: ``str``, ``list[str]`` (words), an image (path, bytes, PIL image, array), a sound (path, part of a
-file, bytes, array with its rate) or ``dict`` (table row)."""
+file, bytes, array with its rate), a time series (float32 array [C,T]) or ``dict`` (table row)."""
 
 Json: TypeAlias = dict[str, Any]
 

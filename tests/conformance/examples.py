@@ -156,12 +156,19 @@ def tiny_voice(folder: Path) -> Source:
     return assembled(sizes, weights.state(network), card)
 
 
+def series(folder: Path) -> Source:
+    from headstart.sources.series import Series
+
+    return Series()
+
+
 SOURCES = {
     "concatenated": tiny_pair,
     "glyph": glyph,
     "hf": tiny_bert,
     "identity": identity,
     "speech": tiny_wav2vec,
+    "series": series,
     "timm": tiny_timm,
     "torchvision": tiny_torchvision,
     "voice_encoder": tiny_voice,
@@ -210,3 +217,15 @@ def sounds(count: int = 24) -> Dataset:
         tone = np.sin(2 * np.pi * generator.uniform(0.9, 1.1) * (300 if label == "yes" else 1_500) * times)
         inputs.append(wav(0.3 * tone + 0.05 * generator.normal(size=len(times)), 8_000))
     return dataset_with(inputs, labels, "category", "audio")
+
+
+def waves(count: int = 24) -> Dataset:
+    """Short noisy waves of unequal length, fast ones labelled yes and slow ones labelled no."""
+    generator = np.random.default_rng(0)
+    labels = ["yes" if row % 2 else "no" for row in range(count)]
+    inputs = []
+    for row, label in enumerate(labels):
+        steps = np.arange(30 + row % 7)
+        wave = np.sin(steps / (1 if label == "yes" else 4) + generator.uniform(0, 6))
+        inputs.append((wave + 0.2 * generator.normal(size=len(steps))).tolist())
+    return dataset_with(inputs, labels, "category", "series")

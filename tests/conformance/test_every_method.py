@@ -14,7 +14,16 @@ import pytest
 from headstart import catalog
 from headstart.errors import MethodError
 from headstart.testing import check_method
-from tests.conformance.examples import images, sounds, texts, tiny_bert, tiny_torchvision, tiny_whisper
+from tests.conformance.examples import (
+    images,
+    series,
+    sounds,
+    texts,
+    tiny_bert,
+    tiny_torchvision,
+    tiny_whisper,
+    waves,
+)
 
 QUICK = {
     "epochs": 2,
@@ -35,7 +44,12 @@ def quick(method_class, **more):
     return method_class(**{name: value for name, value in {**QUICK, **more}.items() if name in names})
 
 
-EXAMPLES = {"text": (texts, tiny_bert), "image": (images, tiny_torchvision), "audio": (sounds, tiny_whisper)}
+EXAMPLES = {
+    "text": (texts, tiny_bert),
+    "image": (images, tiny_torchvision),
+    "audio": (sounds, tiny_whisper),
+    "series": (waves, series),
+}
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from headstart.datasets.base import Dataset
-from headstart.evidence.designs import Frozen, Pictures, Texts, Words, design_of
+from headstart.evidence.designs import Frozen, Pictures, Shares, Texts, Words, design_of
 from headstart.evidence.learners import LinearLearner, MethodLearner, Pool, learner_of
 from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline, baseline_features
 from headstart.tasks.base import infer_task
 from headstart.testing import dataset_with
-from tests.conformance.examples import WORDS
+from tests.conformance.examples import WORDS, waves
 
 
 def texts(count: int, seed: int = 0, longest: int = 9) -> Dataset:
@@ -83,6 +83,20 @@ def test_pictures_of_a_part_are_scaled_by_the_part():
     same(view.X, alone.transform(data.select(part.tolist())))
     weight = generator.normal(size=(2, view.X.shape[1]))
     same(view.outputs(weight, np.zeros(2), np.array([1, 3])), alone.transform(data.select([1, 3])) @ weight.T)
+
+
+def test_shares_of_a_part_are_scaled_by_the_part():
+    data = waves(24)
+    _, fitted = fit(data)
+    design = design_of(fitted, [data])
+    assert isinstance(design, Shares)
+    part = np.arange(0, 24, 2)
+    raw = fitted.features.raw(data)[part]
+    moves = raw.std(axis=0) > 1e-6
+    view = design.cut(part)
+    same(view.X[:, moves].std(axis=0), np.ones(moves.sum()))
+    weight = np.random.default_rng(0).normal(size=(2, view.X.shape[1]))
+    same(view.outputs(weight, np.zeros(2), part), view.X @ weight.T)
 
 
 def test_a_linear_learner_scores_as_the_method_itself():

@@ -16,7 +16,7 @@ from headstart.methods.base import Problem
 from headstart.methods.baseline import SAME_ROOM, Baseline, BaselineFitted, baseline_features
 from headstart.tasks.base import infer_task
 from headstart.testing import dataset_with
-from tests.conformance.examples import sounds
+from tests.conformance.examples import sounds, waves
 
 GOOD, BAD = ["lovely", "perfect", "soft", "flattering"], ["awful", "itchy", "torn", "cheap"]
 
@@ -94,8 +94,9 @@ def labels(count):
         (vectors(range(300)), vectors(range(300, 442)), 0.45),
         (labels(80), labels(80), 0.99),
         (digits(range(250)), digits(range(1200, 1400)), 0.9),
+        (waves(30), waves(50).select(range(30, 50)), 0.9),
     ],
-    ids=["text", "tokens", "table", "vectors", "multilabel", "images"],
+    ids=["text", "tokens", "table", "vectors", "multilabel", "images", "series"],
 )
 def test_accurate_and_the_same_after_loading(train, test, least, tmp_path):
     fitted = fit(train)

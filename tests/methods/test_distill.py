@@ -114,7 +114,7 @@ def test_relations_do_not_see_rotation_shift_or_scale_and_survive_equal_rows():
 def batch_of(reader: WordReader, dataset: Dataset, width: int) -> Batch:
     inputs = reader.encode(dataset).batch(np.arange(len(dataset)), False)
     inputs |= {"teacher": torch.randn(len(dataset), 2), "labelled": torch.ones(len(dataset))}
-    inputs |= {"features": torch.randn(len(dataset), width)}
+    inputs |= {"taught": torch.randn(len(dataset), width)}
     return Batch(inputs)
 
 
@@ -128,7 +128,7 @@ def test_feature_matching_trains_the_projection_and_relations_train_the_body():
     losses["loss"].backward()
     assert float(learning.projection.weight.grad.abs().max()) > 0
     with torch.no_grad():
-        direct = (learning.projection(network.features(batch)) - batch.inputs["features"]).square().mean()
+        direct = (learning.projection(network.features(batch)) - batch.inputs["taught"]).square().mean()
     assert float(losses["hint"]) == pytest.approx(float(direct), rel=1e-5)
     learning.zero_grad()
     relate = Distill(relations=1.0, alpha=0.0).loss(learning, batch, target, task)
@@ -136,8 +136,8 @@ def test_feature_matching_trains_the_projection_and_relations_train_the_body():
     assert float(network.body.embedding.weight.grad.abs().max()) > 1e-6
     with torch.no_grad():
         plain, related = (Distill(relations=r).loss(learning, batch, target, task)["loss"] for r in (0.0, 2.0))
-        expected = rkd_distance(network.features(batch), batch.inputs["features"])
-        expected = expected + 2 * rkd_angle(network.features(batch), batch.inputs["features"])
+        expected = rkd_distance(network.features(batch), batch.inputs["taught"])
+        expected = expected + 2 * rkd_angle(network.features(batch), batch.inputs["taught"])
     assert float(related - plain) == pytest.approx(2 * float(expected), rel=1e-3)
 
 

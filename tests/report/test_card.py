@@ -141,6 +141,7 @@ def test_licence(licence: str, expected: dict[str, str]) -> None:
         ("regression", "table", "tabular-regression"),
         ("regression", "text", None),
         ("token_labels", "text", "token-classification"),
+        ("classification", "series", None),
     ],
 )
 def test_pipeline_tag(task: str, modality: str, expected: str | None) -> None:
@@ -150,6 +151,8 @@ def test_pipeline_tag(task: str, modality: str, expected: str | None) -> None:
 
 def test_modality_comes_from_the_columns_where_there_is_no_source() -> None:
     assert card.pipeline_tag(records.table_without_source()) == "tabular-classification"
+    series = {"columns": [{"name": "v", "role": "input", "kind": "series"}]}
+    assert card.wording.modality(records.base(source={}, data=records.base().data | series)) == "series"
 
 
 def test_limits_are_honest() -> None:

@@ -18,11 +18,11 @@ BUILT_IN = ["identity", "glyph"]
 
 def test_names_and_info_without_fetching(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
-    assert sources.names() == [*REAL, *BUILT_IN]
+    assert sources.names() == [*REAL, *shelf.BUILT_IN]
     for name in sources.names():
         known = sources.info(name)
         assert known["name"] == name and known["licence"] and known["description"]
-        assert known["fetched"] == (name in BUILT_IN)
+        assert known["fetched"] == (name in shelf.BUILT_IN)
     assert not list(tmp_path.iterdir())
 
 

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     import datasets
     import numpy as np
 
-Role: TypeAlias = Literal["input", "target", "domain", "group", "time", "split", "weight", "unused"]
+Role: TypeAlias = Literal["input", "target", "domain", "group", "time", "split", "weight", "series", "step", "unused"]
 Kind: TypeAlias = Literal[
-    "text", "image", "audio", "number", "category", "labels", "tokens", "tags", "datetime", "array"
+    "text", "image", "audio", "number", "category", "labels", "tokens", "tags", "datetime", "array", "series"
 ]
 """text: str. image, audio: path (str) or encoded bytes. number: float. category: str, int or bool. labels: list of
-labels. tokens: list of words. tags: list of tags, one per word. datetime: datetime. array: list of float."""
+labels. tokens: list of words. tags: list of tags, one per word. datetime: datetime. array: list of float (one vector).
+series: list of float at even steps, one channel of a time series; rows need not be equally long."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Dataset:
 
     table: the Arrow rows. columns: one `Column` for each column of ``table`` that is used or known. origin: the path it
     came from, for messages. root: the folder that relative image paths start from. rejects: rows left out.
-    numbers: original 1-based row number of each row, for messages; defaults to 1..N.
+    numbers: original 1-based row number of each row, for messages; defaults to 1..N. notes: what reading mended.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class Dataset:
         root: Path | None = None,
         rejects: Sequence[Reject] = (),
         numbers: Sequence[int] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.table = table
         self.columns = tuple(columns)
         self.origin = origin
         self.root = root
         self.rejects = tuple(rejects)
+        self.notes = tuple(notes)
         self.numbers = list(numbers) if numbers is not None else list(range(1, len(table) + 1))
         self._prints: list[np.ndarray] = []  # the fingerprints, once known; shared with copies of the same inputs
 
@@ -109,10 +112,12 @@ class Dataset:
 
     @property
     def modality(self) -> Modality:
-        """``audio`` or ``image`` if an input is one, ``text`` if one is text or tokens, else ``table``."""
+        """The kind of input: of several the first of audio, series, image and text that is there, else ``table``."""
         kinds = {column.kind for column in self.inputs}
         if "audio" in kinds:
             return "audio"
+        if "series" in kinds:
+            return "series"
         if "image" in kinds:
             return "image"
         return "text" if kinds & {"text", "tokens"} else "table"
@@ -173,15 +178,21 @@ class Dataset:
     # --- rows --------------------------------------------------------------------------------------------------
 
     def samples(self, rows: Sequence[int] | None = None) -> list[Sample]:
-        """The input values of the rows (all by default): text joined by a newline where several columns are text.
+        """The input values of the rows (all by default): text joined by a newline where several columns are text,
+        series as float32 [C,T] with a channel for each column.
 
         A sound of which columns say start and end is that part of its file, written as `headstart.datasets.clip` says.
         """
+        import numpy as np
+
         table = self.table if rows is None else _selected(self.table, rows)
         names = [column.name for column in self.inputs]
         kinds = {column.kind for column in self.inputs}
         if self.modality == "audio":
             return self._clips(table)
+        if kinds == {"series"}:
+            channels = [_values(table, name) for name in names]
+            return [np.array(row, np.float32) for row in zip(*channels)]
         if len(names) == 1:
             values = _values(table, names[0])
             if kinds == {"image"} and self.root is not None:
@@ -262,7 +273,15 @@ class Dataset:
         return self.assign(target=named, unused=others)
 
     def _with(self, table: datasets.Dataset, columns: Sequence[Column]) -> Dataset:
-        other = Dataset(table, columns, origin=self.origin, root=self.root, rejects=self.rejects, numbers=self.numbers)
+        other = Dataset(
+            table,
+            columns,
+            origin=self.origin,
+            root=self.root,
+            rejects=self.rejects,
+            numbers=self.numbers,
+            notes=self.notes,
+        )
         if other.inputs == self.inputs:
             other._prints = self._prints
         return other

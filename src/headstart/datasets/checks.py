@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.datasets import clip, images, sounds
+from headstart.datasets import clip, images, series, sounds
 from headstart.datasets.base import Column, Reject
 from headstart.errors import DataError, HeadstartError
 
@@ -80,6 +80,7 @@ def bad_rows(
             usual = pc.mode(lengths)[0]["mode"] if pc.count(lengths).as_py() else pa.scalar(0)
             off = _where(pc.not_equal(lengths, usual))
             bad |= dict.fromkeys(off, (None, f'the vector "{column.name}" has not {usual} numbers as the others'))
+    bad |= {row: (None, reason) for row, reason in series.unusable(table, columns).items() if row not in bad}
     if labelled:
         bad |= _uneven(table, columns)
     return bad

@@ -29,6 +29,7 @@ def column(values: pa.ChunkedArray, kind: Kind, name: str, origin: str, numbers:
         "audio": _file,
         "datetime": _datetime,
         "array": _array,
+        "series": _series,
     }[kind]
     try:
         return change(values)
@@ -153,6 +154,21 @@ def _array(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if inner is None or not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
         raise _Wrong(f"it holds {values.type}; expected lists of numbers")
     return values
+
+
+def _series(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_string(values.type):
+        return _each(values, _numbers, pa.list_(pa.float64()))
+    return pc.cast(_array(values), pa.list_(pa.float64()))
+
+
+def _numbers(value: str) -> list[float | None]:
+    """The numbers of ``1, 2.5, , 4`` or ``[1 2.5 nan 4]``; None for missing ones."""
+    bare = value.strip().strip("[]()").strip()
+    return [_float(part) for part in (bare.split(",") if "," in bare else bare.split())]
 
 
 def _each(values: pa.ChunkedArray, change: Callable[[str], Any], kind: pa.DataType) -> pa.ChunkedArray:

@@ -2,6 +2,7 @@
 
 read("reviews.csv", target="sentiment")        CSV, TSV, JSON Lines, Parquet, CoNLL
 read("photos/")                                class folders of images, sounds or texts, a saved ``datasets`` folder
+read("GunPoint/")                              time series of the UCR and UEA archives (.ts)
 read(frame, target="price")                    pandas, a dict of lists, a ``datasets.Dataset``
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import disk
-from headstart.datasets import checks, roles
+from headstart.datasets import checks, roles, series
 from headstart.datasets.base import Dataset, Reject
 from headstart.datasets.parsed import Options, Parsed
 from headstart.errors import DataError, EnvironmentProblem, did_you_mean, raise_all
@@ -39,9 +40,9 @@ def read(
     """The rows of ``source`` with a role and a kind for every column.
 
     source: a file, a folder, a DataFrame, a dict of lists, an Arrow table or a ``datasets`` object. target, input:
-    column names; see `roles.py` for what is chosen without them. Of several targets, a row in which one is missing is
-    rejected. roles: column -> role. kinds: column -> kind, over what `infer.py` finds. limit: only the first rows.
-    for_prediction: the rows need no target.
+    column names; see `roles.py` for what is chosen without them, and `series.py` for time series in tables. Of several
+    targets, a row in which one is missing is rejected. roles: column -> role. kinds: column -> kind, over what
+    `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target.
 
     Raises DataError (HS-DATA-001 to -005, -008 to -011, -013 to -018, -020), EnvironmentProblem and UsageError; all
     that is wrong with the named columns comes in one error. Rows that cannot be used are in ``rejects``.
@@ -79,7 +80,8 @@ def _parse(source: Any, options: Options) -> tuple[Parsed, str]:
     raise DataError(
         "HS-DATA-011",
         f'{path}: the format "{path.suffix}" is not known.',
-        "Known: CSV, TSV, JSON Lines (.jsonl), Parquet, CoNLL (.conll), folders of images, sounds or texts.",
+        "Known: CSV, TSV, JSON Lines (.jsonl), Parquet, CoNLL (.conll), series (.ts), "
+        "folders of images, sounds or texts.",
     )
 
 
@@ -110,8 +112,9 @@ def typed(
     limit: int | None,
 ) -> Dataset:
     """Parsed rows as a `Dataset`; ``wanted``: column -> role. Raises what `read` raises of columns and rows."""
-    _limit(parsed, limit)
     labelled = not options.for_prediction
+    parsed, notes = series.arranged(parsed, origin, wanted, options, target)
+    _limit(parsed, limit)
     if not len(parsed.table):
         raise checks.too_many(origin, parsed.rejects, 0) or DataError(
             "HS-DATA-002", f"{origin}: there are no rows.", "It needs at least one row below the header."
@@ -125,6 +128,7 @@ def typed(
         kinds=options.kinds,
         for_prediction=options.for_prediction,
     )
+    table, filled = series.mended(table, columns)
     goals = [column for column in columns if column.role == "target" and labelled]
     raise_all(
         [
@@ -147,6 +151,7 @@ def typed(
         root=parsed.root,
         rejects=rejects,
         numbers=parsed.numbers if rows is None else [parsed.numbers[row] for row in rows],
+        notes=[*notes, *filled],
     )
 
 

@@ -2,8 +2,8 @@
 
 Target: the class folder; else the column called label, labels, target, class or y. Input: a column of sounds if there
 is one, with the columns ``start`` and ``end`` (seconds) beside a path; else an image column; else words; else every
-text column; else every number, category and array column that is no identifier. Split: a column called ``split`` with a
-name of a part in it. Group, time, domain and weight are never guessed.
+series; else every text column; else every number, category and array column that is no identifier. Split: a column
+called ``split`` with a name of a part in it. Group, time, domain, weight, series and step are never guessed.
 """
 
 from __future__ import annotations
@@ -71,6 +71,10 @@ def choose(
         problems.append(_no_target(origin, [name for name in names if name != split], found, chosen))
     if not chosen:
         problems.append(_no_input(origin, names))
+    mixed = [name for name in chosen if found.get(name) != "series"]
+    if len(mixed) < len(chosen) and mixed:
+        told = f'{origin}: the input "{mixed[0]}" is no series, and others are.'
+        problems.append(DataError("HS-DATA-017", told, "Name series alone with --input."))
     columns = [Column(name, given.get(name, "unused"), found[name] or "category") for name in names]
     columns = [replace(c, role="unused") if found[c.name] is None and c.role != "target" else c for c in columns]
     for column in columns:
@@ -150,6 +154,8 @@ def _inputs(parsed: Parsed, table: pa.Table, found: Mapping[str, Kind | None], g
     for kind in ("image", "tokens"):
         if first := [name for name in free if found[name] == kind][:1]:
             return first
+    if channels := [name for name in free if found[name] == "series"]:
+        return channels
     if texts := [name for name in free if found[name] == "text"]:
         return texts
     usable = [name for name in free if found[name] in ("number", "category", "array")]

@@ -8,6 +8,7 @@ the part; classical ones do, but only by a factor a column, so that one pass ove
   that the whole left out of its vocabulary (in one row only, or beyond its largest size).
 - Word indicators: the columns that two words or more of the part have.
 - Blocks of picture statistics: each divided by its own spread over the part; statistics of sounds, each column so.
+- MiniRocket's shares: each divided by its spread over the part; the biases stay those of all labelled rows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from headstart.methods.baseline import BaselineFitted
 from headstart.methods.network import NetworkFitted
 from headstart.nn.featurizers import IMAGE_BLOCKS, ImageFeatures, TextFeatures, WordFeatures, owners
 from headstart.nn.linear import balance
+from headstart.nn.minirocket import SeriesFeatures, spread
 from headstart.nn.sound_features import SoundFeatures
 from headstart.types import Outputs
 
@@ -136,6 +138,15 @@ class Sounds(Design):
         return View(self, (self.X[train] * factors).astype(np.float32), None, factors)
 
 
+class Shares(Design):
+    """MiniRocket's shares of positive values."""
+
+    def cut(self, train: Array) -> View:
+        """Each divided by its spread over these rows."""
+        X, factors = self.X[train], 1 / spread(self.X[train]).astype(np.float64)
+        return View(self, (X * factors).astype(np.float32), None, factors)
+
+
 class Texts(Design):
     """TF-IDF of words and of pieces. idf: of each block in the whole."""
 
@@ -187,6 +198,8 @@ def design_of(fitted: Fitted, pool: Sequence[Dataset]) -> Design | None:
         return Pictures(np.concatenate([features.transform(part) for part in pool]))
     if isinstance(features, SoundFeatures):
         return Sounds(np.concatenate([features.transform(part) for part in pool]))
+    if isinstance(features, SeriesFeatures):
+        return Shares(np.concatenate([features.raw(part) for part in pool]))
     if isinstance(features, TextFeatures) and any(len(weight) for weight in features.weights):
         return Texts(sparse.vstack([features.transform(part) for part in pool]).tocsr(), features.weights)
     if isinstance(features, WordFeatures):

@@ -1,9 +1,10 @@
 """The classical control: what a careful person would fit without any pretrained source.
 
 Text: TF-IDF of words and characters, linear. Token labels: word, shape and context indicators, linear. Images: pixels,
-colours and oriented gradients, linear. Sounds: statistics of log-mel bands and MFCC, linear. Tables and vectors:
-gradient boosting or a linear model on one-hot and standardised columns, whichever cross-validates better. The strength
-of every linear model, and the size and number of the trees, are chosen by cross-validation on the training rows.
+colours and oriented gradients, linear. Sounds: statistics of log-mel bands and MFCC, linear. Time series: MiniRocket,
+linear. Tables and vectors: gradient boosting or a linear model on one-hot and standardised columns, whichever
+cross-validates better. The strength of every linear model, and the size and number of the trees, are chosen by
+cross-validation on the training rows.
 
 Measured, one thread: 2 000 clothing reviews to 6 departments, fitted in 6.4 s with cross-validation (500 in 0.3 s with
 the strength given), accuracy 0.795 on 3 000 others; UCI digits as images, 1 200 for training: 0.993 on 597 others,
@@ -25,13 +26,15 @@ from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.nn.boosting import Boosted, fit_boosting
 from headstart.nn.featurizers import Featurizer, ImageFeatures, TextFeatures, WordFeatures, owners
 from headstart.nn.linear import fit_linear
+from headstart.nn.minirocket import SeriesFeatures
 from headstart.nn.sound_features import SoundFeatures
 from headstart.nn.tables import TableFeatures
 from headstart.tasks.base import Array, Task
 from headstart.types import Json, LayerRow, Outputs
 
 FEATURIZERS: dict[str, type[Featurizer]] = {
-    found.kind: found for found in (TextFeatures, WordFeatures, ImageFeatures, SoundFeatures, TableFeatures)
+    found.kind: found
+    for found in (TextFeatures, WordFeatures, ImageFeatures, SoundFeatures, SeriesFeatures, TableFeatures)
 }
 
 WORDS = {
@@ -39,6 +42,7 @@ WORDS = {
     "words": "words, shapes, context",
     "image": "pixels, colours, gradients",
     "audio": "log-mel and MFCC statistics",
+    "series": "MiniRocket",
     "table": "one-hot and scaled columns",
 }
 
@@ -58,7 +62,7 @@ class Baseline(Method):
     name: ClassVar[str] = "baseline"
     role: ClassVar[Any] = "control"
     needs: ClassVar[tuple[Need, ...]] = ("labels",)
-    paper: ClassVar[str] = "Salton & Buckley 1988; Dalal & Triggs 2005; Ke et al. 2017 (LightGBM)"
+    paper: ClassVar[str] = "Salton & Buckley 1988; Dalal & Triggs 2005; Dempster et al. 2021; Ke et al. 2017 (LightGBM)"
 
     strength: float | None = hyper(
         None, "inverse regularisation of the linear model; none = cross-validation", low=1e-9, high=1e9
@@ -220,6 +224,8 @@ def _featurize(train: Dataset, task: Task) -> tuple[Featurizer, Any]:
         return ImageFeatures.fit_transform(train)
     if train.modality == "audio":
         return SoundFeatures.fit_transform(train)
+    if train.modality == "series":
+        return SeriesFeatures.fit_transform(train)
     table = TableFeatures.fit(train)
     return table, table.transform(train)
 

@@ -138,10 +138,10 @@ class Distill(SmallMethod):
                 problem.notes.append(f"distill: {teacher.name} has no features; its outputs stand for them.")
                 features = extras["teacher"]
             centred = features - features.mean(axis=0)
-            extras["features"] = (centred / max(float(centred.std()), 1e-12)).astype(np.float32)
+            extras["taught"] = (centred / max(float(centred.std()), 1e-12)).astype(np.float32)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(problem.seed + 1)
-            return Learning(network, extras["features"].shape[1] if features is not None and self.hidden else 0)
+            return Learning(network, extras["taught"].shape[1] if features is not None and self.hidden else 0)
 
     def loss(self, learning: Learning, batch: Batch, target: torch.Tensor, task: Task) -> dict[str, torch.Tensor]:
         """The loss of the module's docstring and its parts."""
@@ -156,10 +156,10 @@ class Distill(SmallMethod):
             losses["hard"] = task.loss(output, target, weight * labelled)["loss"]
             total = total + self.alpha * losses["hard"]
         if self.hidden and learning.projection is not None:
-            losses["hint"] = functional.mse_loss(learning.projection(features), batch.inputs["features"])
+            losses["hint"] = functional.mse_loss(learning.projection(features), batch.inputs["taught"])
             total = total + self.hidden * losses["hint"]
         if self.relations and len(features) > 1:
-            mine, theirs = features[:RELATED], batch.inputs["features"][:RELATED]
+            mine, theirs = features[:RELATED], batch.inputs["taught"][:RELATED]
             losses["relations"] = rkd_distance(mine, theirs) + ANGLES * rkd_angle(mine, theirs)
             total = total + self.relations * losses["relations"]
         return {"loss": total, **{name: value.detach() for name, value in losses.items()}}

@@ -2,9 +2,9 @@
 
 The inputs of the training rows and of the unlabelled rows, never a label and never a validation or test row, train a
 copy of the source's network by a self-supervised loss: masked language modelling, SimCSE or TSDAE for texts; SimSiam,
-VICReg or a masked autoencoder for images (one file each in ``headstart.nn``). Continued pretraining in the domain of
-the target: Gururangan et al. 2020, arXiv:2004.10964. Whether it was worth it is a question of its own: the same method
-on the source as it is stands beside it, with a verdict.
+VICReg or a masked autoencoder for images; instance discrimination for time series (one file each in ``headstart.nn``).
+Continued pretraining in the domain of the target: Gururangan et al. 2020, arXiv:2004.10964. Whether it was worth it is
+a question of its own: the same method on the source as it is stands beside it, with a verdict.
 
 The defaults were chosen on development rows: minilm, 955 short reviews without their labels, then a probe of 255 labels
 in 12 classes, accuracy on 448 rows, 0.560 without pretraining. After one pass at 5e-5: TSDAE 0.558, masked language
@@ -20,7 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.methods.network import GradientMethod, NetworkFitted, layer_rows, shown
 from headstart.nn.drift import Origin
+from headstart.nn.instances import Instances
 from headstart.nn.mae import MaskedAutoencoder
 from headstart.nn.mlm import MaskedLanguage
 from headstart.nn.self_supervised import Objective, spread
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from headstart.sources.base import Source
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    each.name: each for each in (TSDAE, MaskedLanguage, SimCSE, VICReg, SimSiam, MaskedAutoencoder)
+    each.name: each for each in (TSDAE, MaskedLanguage, SimCSE, VICReg, SimSiam, MaskedAutoencoder, Instances)
 }
 """By name; ``auto`` takes the first that the source can be trained with."""
 
@@ -81,12 +82,14 @@ class Pretrain(GradientMethod):
 
     name: ClassVar[str] = "pretrain"
     uses: ClassVar[tuple[Need, ...]] = ("unlabelled",)
-    modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
+    modalities: ClassVar[tuple[Modality, ...]] = ("text", "image", "series")
     paper: ClassVar[str] = "Gururangan et al. 2020, arXiv:2004.10964"
 
-    objective: Literal["auto", "mlm", "simcse", "tsdae", "simsiam", "vicreg", "mae"] = hyper(
-        "auto", "what is learned: of texts mlm, simcse, tsdae, of images simsiam, vicreg, mae; auto = by the source",
-        choices=("auto", "mlm", "simcse", "tsdae", "simsiam", "vicreg", "mae"),
+    objective: Literal["auto", "mlm", "simcse", "tsdae", "simsiam", "vicreg", "mae", "instances"] = hyper(
+        "auto",
+        "what is learned: of texts mlm, simcse, tsdae, of images simsiam, vicreg, mae, of series instances; auto = by "
+        "the source",
+        choices=("auto", "mlm", "simcse", "tsdae", "simsiam", "vicreg", "mae", "instances"),
     )  # fmt: skip
     then: str = hyper("probe", "the method that follows: probe, finetune, lora, ...")
     epochs: int = hyper(0, "passes over the rows; 0 = by their number", low=0, high=1000)
@@ -198,30 +201,11 @@ class Pretrain(GradientMethod):
     def _train(self, problem: Problem, objective: Objective, groups: list[Group], rows: Inputs) -> list[Json]:
         """Train the objective; the rows of its history. Raises Collapsed."""
         epochs, left = self.epochs or passes(len(rows)), problem.seconds_left
-        steps = epochs * -(-len(rows) // self.batch_size)
         at = np.linspace(0, len(problem.train) - 1, min(WATCHED, len(problem.train))).astype(int)
-        watched = problem.train.samples(at.tolist())
-        first, every = spread(objective.source, watched), max(1, steps // LOOKS)
-
-        def share() -> float:
-            found = spread(objective.source, watched) / max(first, 1e-12)
-            if not found >= self.collapse:
-                raise Collapsed(found if np.isfinite(found) else 0.0)
-            return found
-
-        def loss(network: nn.Module, batch: Batch, target: torch.Tensor) -> dict[str, torch.Tensor]:
-            if trainer.step and trainer.step % every == 0:
-                share()
-            return objective.loss(batch, target)
-
-        trainer = Trainer(
-            objective,
-            groups,
+        facts, history, notes = learn(
+            objective, groups, rows, problem.train.samples(at.tolist()),
             Schedule(epochs, self.batch_size, self.accumulate, self.warmup, self.clip, epochs, self.ema),
-            costs=rows.costs(objective.source),
-            loss=loss,
-            prepare=lambda at, training: objective.prepare(rows.samples(at)),
-            validate=None,
+            collapse=self.collapse,
             seed=problem.seed,
             key=self._identity(problem),
             folder=problem.folder,
@@ -229,10 +213,8 @@ class Pretrain(GradientMethod):
             report=problem.report,
             stage=self.name,
             precision=str(problem.options.get("precision", "auto")),
-        )
-        history = trainer.run()
-        problem.notes += trainer.notes
-        facts = {"objective": objective.name, "rows": len(rows), "steps": trainer.step, "spread left": share()}
+        )  # fmt: skip
+        problem.notes += notes
         count = "pass" if self.following().gradients else "epoch"  # epochs are those of what trains last
         return [facts, *({count: row["epoch"], "pretraining loss": row["loss"]} for row in history)]
 
@@ -288,6 +270,50 @@ class Pretrain(GradientMethod):
         again = follows.fit(problem.replace(source=old.source, extractor=old.extractor))
         own = [row for row in fitted.history if "objective" in row or "pretraining loss" in row]
         return self._own(again, own, fitted.trained()[:-1] if old.changed else [])
+
+
+class Rows(Protocol):
+    """Inputs that an objective trains on."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def samples(self, rows: np.ndarray) -> list[Sample]:
+        """Some of them."""
+
+    def costs(self, source: Source) -> np.ndarray:
+        """A rough cost of each [N]."""
+
+
+def learn(
+    objective: Objective, groups: list[Group], rows: Rows, watched: Sequence[Sample], schedule: Schedule, *,
+    collapse: float, **more: Any,
+) -> tuple[Json, list[Json], list[str]]:  # fmt: skip
+    """Train an objective; what came out, the engine's history and its notes. Raises Collapsed.
+
+    watched: inputs whose features must keep the share ``collapse`` of their spread. more: what the `Trainer` takes.
+    """
+    steps = schedule.epochs * -(-len(rows) // schedule.batch_size)
+    first, every = spread(objective.source, watched), max(1, steps // LOOKS)
+
+    def share() -> float:
+        found = spread(objective.source, watched) / max(first, 1e-12)
+        if not found >= collapse:
+            raise Collapsed(found if np.isfinite(found) else 0.0)
+        return found
+
+    def loss(network: nn.Module, batch: Batch, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        if trainer.step and trainer.step % every == 0:
+            share()
+        return objective.loss(batch, target)
+
+    trainer = Trainer(
+        objective, groups, schedule, costs=rows.costs(objective.source), loss=loss,
+        prepare=lambda at, training: objective.prepare(rows.samples(at)), validate=None, **more,
+    )  # fmt: skip
+    history = trainer.run()
+    facts = {"objective": objective.name, "rows": len(rows), "steps": trainer.step, "spread left": share()}
+    return facts, history, trainer.notes
 
 
 class Inputs:

@@ -42,6 +42,7 @@ KINDS: dict[Modality, tuple[str, ...]] = {
     "image": ("cnn", "mlp", "linear"),
     "audio": ("mlp", "linear"),
     "table": ("mlp", "linear"),
+    "series": ("mlp", "linear"),
 }
 """Architectures for each kind of input; the first is the one of ``auto``."""
 

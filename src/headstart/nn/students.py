@@ -24,6 +24,7 @@ from torch import nn
 
 from headstart.datasets.base import Column, Dataset
 from headstart.nn.featurizers import Featurizer, ImageFeatures, TextFeatures
+from headstart.nn.minirocket import SeriesFeatures
 from headstart.nn.sound_features import SoundFeatures
 from headstart.nn.tables import TableFeatures
 from headstart.sources.image import ImageReader
@@ -35,7 +36,7 @@ Inputs: TypeAlias = dict[str, torch.Tensor]
 MOST_WORDS, BUCKETS, LONGEST = 20_000, 1_000, 160
 WORD = re.compile(r"\w+|[^\w\s]")
 FEATURES: dict[str, type[Featurizer]] = {
-    each.kind: each for each in (TextFeatures, ImageFeatures, SoundFeatures, TableFeatures)
+    each.kind: each for each in (TextFeatures, ImageFeatures, SoundFeatures, SeriesFeatures, TableFeatures)
 }
 
 
@@ -159,12 +160,14 @@ class FeatureReader(Reader):
 
     @classmethod
     def fit(cls, parts: Sequence[Dataset]) -> FeatureReader:
-        """Learned on all parts for texts and tables, on the first for pictures and sounds."""
+        """Learned on all parts for texts and tables, on the first for pictures, sounds and series."""
         modality = parts[0].modality
         if modality == "text":
             return cls(TextFeatures.fit(_texts(parts)))
         if modality == "audio":
             return cls(SoundFeatures.fit(parts[0]))
+        if modality == "series":
+            return cls(SeriesFeatures.fit(parts[0]))
         return cls(ImageFeatures.fit(parts[0]) if modality == "image" else TableFeatures.fit(_table(parts)))
 
     @property

@@ -76,9 +76,7 @@ def open_for(dataset: Dataset, source: str | Source) -> Source:
     _refuse(dataset, opened.card.name, opened.card.modality)
     if opened.provider == "concatenated":
         _refuse_words(dataset, opened.card.name)
-    if opened.provider == "identity":
-        opened.preprocess(dataset.samples(range(len(dataset))))  # fixes the columns
-    return opened
+    return opened.settled(dataset)
 
 
 def refuse_unfit(dataset: Dataset, source: str | Source) -> None:

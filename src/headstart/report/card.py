@@ -80,13 +80,15 @@ def metadata(record: Record) -> Json:
 
 
 def pipeline_tag(record: Record) -> str | None:
-    """The hub's name for the task and the kind of input, or None where it has none (numbers from text or images)."""
+    """The hub's name for the task and the kind of input, or None where it has none (series, numbers from text)."""
     task, modality = str(record.task.get("name", "")), wording.modality(record)
     if "token" in task:
         return "token-classification"
     if task == "several":
         return None
-    prefix = {"text": "text", "image": "image", "audio": "audio", "table": "tabular"}[modality]
+    prefix = {"text": "text", "image": "image", "audio": "audio", "table": "tabular"}.get(modality)
+    if prefix is None:
+        return None
     if task == "regression":
         return "tabular-regression" if modality == "table" else None
     return f"{prefix}-classification"

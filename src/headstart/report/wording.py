@@ -115,11 +115,11 @@ def candidate(record: Record, name: str | None) -> Candidate | None:
 
 
 def modality(record: Record) -> str:
-    """``text``, ``image``, ``audio`` or ``table``: the source's, else that of the input columns."""
+    """``text``, ``image``, ``audio``, ``series`` or ``table``: the source's, else that of the input columns."""
     if known := record.source.get("modality"):
         return str(known)
     kinds = {column.get("kind") for column in record.data.get("columns", []) if column.get("role") == "input"}
-    if found := kinds & {"image", "audio"}:
+    if found := kinds & {"image", "audio", "series"}:
         return str(found.pop())
     return "text" if kinds & {"text", "tokens"} else "table"
 

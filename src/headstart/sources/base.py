@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from headstart.errors import SourceError
 from headstart.sources import weights
 from headstart.sources.layers import Layer, is_channels_last, located, ordered_layers
 from headstart.types import Batch, Features, Json, Modality, Sample
+
+if TYPE_CHECKING:
+    from headstart.datasets.base import Dataset
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,12 @@ class Source(ABC):
     @abstractmethod
     def load(cls, folder: Path) -> Source:
         """The source that `save` wrote. Raises SourceError HS-SOURCE-004 unless every tensor matches."""
+
+    def settled(self, dataset: Dataset) -> Source:
+        """This source for the inputs of these rows, where its features depend on what they are made of (which columns,
+        how many channels). Most do not and give themselves.
+        """
+        return self
 
     def settings(self) -> Json:
         """Everything besides the weights that determines the features (preprocessing, pooling), as JSON."""

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import nn
@@ -27,6 +27,9 @@ from headstart.sources import weights
 from headstart.sources.base import Card, Source
 from headstart.sources.layers import Group, Layer
 from headstart.types import Batch, Features, Json, Sample
+
+if TYPE_CHECKING:
+    from headstart.datasets.base import Dataset
 
 SIGN = "+"
 
@@ -55,6 +58,11 @@ class Concatenated(Source):
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
         """See `Source.preprocess`. Inputs are named ``<number of the part>.<its own name>``."""
         return _merged([part.preprocess(samples, train) for part in self.parts])
+
+    def settled(self, dataset: Dataset) -> Source:
+        """The parts, each for these rows."""
+        parts = [part.settled(dataset) for part in self.parts]
+        return self if all(new is old for new, old in zip(parts, self.parts)) else Concatenated(parts, self.keys)
 
     def forward(self, batch: Batch) -> Features:
         """pooled [B, sum of the parts' D]."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from headstart.errors import DataError, SourceError
 from headstart.sources import weights
 from headstart.sources.base import Card, Source
 from headstart.types import Batch, Features, Json, Sample
+
+if TYPE_CHECKING:
+    from headstart.datasets.base import Dataset
 
 
 class Identity(Source):
@@ -68,6 +71,10 @@ class Identity(Source):
     def fresh_network(self) -> nn.Module:
         """See `Source.fresh_network`."""
         return nn.Identity()
+
+    def settled(self, dataset: Dataset) -> Identity:
+        """With the numeric columns of these rows; the source itself where its columns are fixed already."""
+        return self if self.columns is not None else Identity(_numeric(dataset.samples()))
 
     def settings(self) -> Json:
         """The columns."""

@@ -5,6 +5,7 @@
     timm:name, torchvision:name
     identity                numbers as they are
     glyph                   a small network for small pictures of signs, which has learned nothing
+    series                  a small encoder of time series, which has learned nothing
     a/folder                what Headstart saved, or a transformers or timm folder
     a+b                     sources side by side, each spelled in one of these ways
 
@@ -27,7 +28,8 @@ from headstart.sources.base import Source
 from headstart.sources.trust import trusted
 from headstart.types import Json, cache_home
 
-BUILT_IN = ("identity", "glyph")
+BUILT_IN = ("identity", "glyph", "series")
+FRESH = ("glyph", "series")  # of them those that have learned nothing
 HUBS = ("hf", "timm", "torchvision")
 TRUSTING = ("hf", "concatenated")  # providers whose `load` takes the repository whose code may run
 CONVERSION = 2  # raise it when `_convert` keeps more of a weight file than it did
@@ -45,7 +47,7 @@ def names() -> list[str]:
 
 def reading(modality: str) -> list[str]:
     """The names of sources that read this kind of input and have something to pass on."""
-    return [name for name in names() if name != "glyph" and info(name)["modality"] == modality]
+    return [name for name in names() if name not in FRESH and info(name)["modality"] == modality]
 
 
 def info(name: str) -> Json:

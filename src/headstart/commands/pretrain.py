@@ -1,0 +1,63 @@
+"""``headstart pretrain PATH --out FOLDER``: a source of one's own, from rows without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.console import Answer, Progress
+from headstart.options import (
+    InputColumns,
+    Kinds,
+    Precision,
+    Quiet,
+    Seed,
+    SeriesColumn,
+    StepColumn,
+    complete_source,
+    pairs,
+)
+
+
+def pretrain(
+    path: Annotated[list[Path], typer.Argument(help="Tables, series, or folders of them.", metavar="PATH...")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the source that is made.")],
+    source: Annotated[
+        str, typer.Option("--source", "-s", help="What goes on learning.", autocompletion=complete_source)
+    ] = "auto",
+    objective: Annotated[str, typer.Option(help="What is learned; auto: by the source.")] = "auto",
+    epochs: Annotated[int, typer.Option(min=0, help="Passes over the rows; 0: by the source.")] = 0,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Rows a step sees.")] = 64,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="Highest rate; 0: by the source.")] = 0,
+    budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 90s, 10m or 2h.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Rows taken of one dataset, drawn where it has more.")] = 1000,
+    seed: Seed = 0,
+    precision: Precision = "auto",
+    input: InputColumns = None,
+    series: SeriesColumn = None,
+    step: StepColumn = None,
+    kind: Kinds = None,
+    quiet: Quiet = False,
+) -> Answer:
+    """Train a network on rows without labels, and save it as a source for fit."""
+    kinds = pairs(kind, "--kind", "column=kind")
+    from headstart import plan, pretraining
+
+    seconds = None if budget is None else plan.budget_seconds(budget, "thorough")
+    roles = {column: role for role, column in (("series", series), ("step", step)) if column is not None}
+    with Progress(quiet) as report:
+        made = pretraining.pretrain(
+            path, out, source=source, objective=objective, epochs=epochs, batch_size=batch_size,
+            learning_rate=learning_rate, budget=seconds, most=most,
+            input=input or None, roles=roles or None, kinds=kinds or None, seed=seed, precision=precision,
+            report=report,
+        )  # fmt: skip
+    facts = made.facts
+    text = (
+        f"{facts['objective']} on {facts['rows']:,} rows of {facts['datasets']} datasets, {facts['passes']} passes in "
+        f"{facts['seconds']} s: loss {facts['losses'][0]:.3f} -> {facts['losses'][-1]:.3f}\n"
+        f"saved to {out}: headstart fit DATA --source {out}"
+    )
+    return Answer(made.to_json(), text)
