@@ -238,7 +238,7 @@ def _label(value: Any) -> str:
 
 
 def shown(sample: Any) -> tuple[str, str | None]:
-    """A sample for reading: shortened text; the name of a picture or a sound and a small PNG of it; a series as a line."""
+    """A sample for reading: shortened text; the name of a picture or a sound and a small PNG; a series as a line."""
     from headstart.datasets import clip
 
     if clip.is_sound_path(sample) if isinstance(sample, str) else isinstance(sample, bytes) and clip.is_sound(sample):

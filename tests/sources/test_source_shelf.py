@@ -13,7 +13,6 @@ from headstart.sources import shelf, timm, torchvision, weights, wheel
 
 REAL = ["minilm", "mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 REAL += ["whisper_tiny_en", "voice_encoder"]
-BUILT_IN = ["identity", "glyph"]
 
 
 def test_names_and_info_without_fetching(tmp_path, monkeypatch):
