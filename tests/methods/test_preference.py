@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 import pytest
 
-from headstart.methods.preference import JUDGES, MARGIN, Seen, doubt, prefer
+from headstart.methods.preference import AGREED, JUDGES, MARGIN, Seen, doubt, prefer
 
 
 def case(gap=2.5, n=240, m=220, seed=0):
@@ -65,7 +65,14 @@ def test_one_judge_that_is_far_behind_is_enough_to_abstain():
     assert "not clearly ahead" in doubt(alone, plain, share, share), "two classes: which is which is not known"
     three = np.full(3, 1 / 3)
     assert doubt(alone, plain, three, three) == ""
-    assert "not clearly ahead" in doubt(plain | {"clusters": 0.5 + 2 * MARGIN}, plain, three, three)
+    little = plain | {"clusters": 0.5 + 2 * MARGIN}
+    assert "not clearly ahead" in doubt(little, plain, three, three)
+    steady = {"agreement": 0.93 + 2 * AGREED}
+    assert doubt(little | steady, plain | {"agreement": 0.93}, three, three) == "", "two runs agree more as well"
+    assert doubt(little | {"agreement": 0.93 + AGREED / 2}, plain | {"agreement": 0.93}, three, three)
+    assert doubt(plain | steady, plain | {"agreement": 0.93}, three, three), "agreement by itself is not enough"
+    assert doubt(little | steady, plain, three, three), "unknown of the control"
+    assert doubt(little | steady, plain | {"agreement": 0.93}, share, share), "two classes"
 
 
 @pytest.mark.parametrize("seed", [1, 2])

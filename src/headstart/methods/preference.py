@@ -6,8 +6,9 @@ preferred only if
 - it has not unlearned the labelled domain: accuracy on held-out labelled rows at most ``lose`` lower;
 - it has not lost a class: none that the control predicts has shrunk below `SHRUNK` of its share;
 - of three validators (`JUDGES`) two are ahead of the control by `MARGIN`; or, with more than two classes, the clusters
-  alone by `ALONE`, since the other two have nothing to gain where a network is right for nearly all labelled rows, and
-  since of two classes clusters cannot tell which is which;
+  alone by `ALONE`, or the clusters by `MARGIN` and the agreement of two runs by `AGREED`, since the other two have
+  nothing to gain where a network is right for nearly all labelled rows, and since of two classes clusters cannot tell
+  which is which. How often two runs of a network disagree is about how often it errs (Jiang et al. 2022);
 - none of the three is behind by `BEHIND`.
 
 Of several the one whose judges are furthest ahead in the mean is taken; else it abstains. The limits were chosen on the
@@ -33,6 +34,9 @@ MARGIN, BEHIND = 0.03, 0.05
 
 ALONE = 0.2
 """By how much the clusters have to be ahead where nothing else is."""
+
+AGREED = 0.015
+"""By how much two runs of a candidate have to agree more than two of the control."""
 
 SOURCE = 0.02
 """Accuracy on held-out labelled rows that a candidate may lose; of few rows, allow for their error."""
@@ -109,7 +113,9 @@ def doubt(found: dict[str, float], plain: dict[str, float], share: Array, before
     leads = leading(found, plain)
     if (least := leads.min()) < -BEHIND:
         return f"{JUDGES[leads.argmin()]} is {-least:.2f} behind"
-    if np.median(leads) > MARGIN or (len(before) > 2 and leads[JUDGES.index("clusters")] > ALONE):
+    clusters = leads[JUDGES.index("clusters")] if len(before) > 2 else 0.0
+    steadier = found.get("agreement", 0.0) - plain.get("agreement", 1.0)
+    if np.median(leads) > MARGIN or clusters > ALONE or (clusters > MARGIN and steadier > AGREED):
         return ""
     return f"it is not clearly ahead: {told(leads)}"
 
