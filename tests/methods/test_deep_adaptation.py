@@ -23,6 +23,7 @@ from headstart.methods.mcc import Mcc
 from headstart.methods.mcd import Mcd
 from headstart.methods.mdd import Mdd
 from headstart.methods.sourcetuned import Sourcetuned
+from headstart.nn.confusion import information
 from headstart.sources.glyph import Glyph
 from headstart.tasks.classification import Classification
 from headstart.testing import dataset_with
@@ -217,3 +218,15 @@ def test_it_abstains_where_nothing_is_to_be_gained():
     assert last["chosen"] == "sourcetuned" and last["because"].startswith("abstained")
     assert last["compared"][1]["why"]
     assert np.array_equal(fitted.outputs(there.without("target")), fitted.control.outputs(there.without("target")))
+
+
+def test_the_checkpoint_whose_predictions_tell_most_is_kept():
+    method, given = Mcc(epochs=4, batch_size=32, checkpoint="information"), problem(90)[0]
+    fitted = method.fit(given)
+    told = [row["validation"] for row in fitted.history]
+    assert len(told) == 4, "the schedule is run to its end"
+    kept = float(information(torch.from_numpy(np.asarray(fitted.outputs(given.domain)))))
+    assert kept == pytest.approx(max(told), abs=1e-3)
+    assert 0 <= kept <= np.log(3)
+    assert all("validation" not in row for row in Mcc(epochs=1, batch_size=32).fit(given).history)
+    assert method.ablation().checkpoint == "information", "the control is chosen as well"

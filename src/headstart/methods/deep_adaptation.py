@@ -6,7 +6,8 @@ two sets of features should have in common (`between`); that loss is added to th
 section 5.2.2), since features that mean nothing yet cannot be compared. What predicts is an ordinary network.
 
 No label of the target domain is needed, and none can be seen: its rows are given without. So there is no validation
-part either; the schedule ends at a small rate, and the last weights are kept.
+part either; the schedule ends at a small rate, and the last weights are kept. With ``checkpoint`` "information" it is
+those of the epoch after which the predictions for target rows tell most (`headstart.nn.confusion.information`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,6 +28,7 @@ from headstart.engine import Group
 from headstart.methods.base import Method, Need, Problem, hyper
 from headstart.methods.finetune import probed
 from headstart.methods.network import Companion, GradientMethod, Network, NetworkFitted, Rows
+from headstart.nn.confusion import information
 from headstart.tasks.base import Task
 from headstart.types import Batch
 
@@ -36,6 +39,9 @@ STEPS, STEPS_FROM_NOTHING = 200, 800
 """Steps of a training whose passes are left open, of a pretrained network and of one that starts from nothing."""
 
 RATE, RATE_FROM_NOTHING = 1e-4, 3e-3
+
+LOOKED_AT = 1000
+"""Target rows by which a checkpoint is chosen."""
 
 
 class Sides(NamedTuple):
@@ -95,6 +101,10 @@ class DeepAdaptation(GradientMethod):
     )  # fmt: skip
     head_rate: float = hyper(5.0, "factor on the rate of a pretrained source's head", low=0.0, high=1000.0)
     trade_off: float = hyper(1.0, "weight of the loss between the domains in the end", low=0.0, high=1000.0)
+    checkpoint: str = hyper(
+        "last", "which weights are kept: the last, or those whose predictions for target rows tell most",
+        choices=("last", "information"), paper="Shi & Sha 2012",
+    )  # fmt: skip
 
     # --- what trains ---------------------------------------------------------------------------------------------
 
@@ -138,6 +148,7 @@ class DeepAdaptation(GradientMethod):
             steps = STEPS if source.pretrained else STEPS_FROM_NOTHING
             per_epoch = math.ceil(len(problem.train) / self.batch_size)
             settled = replace(settled, epochs=max(3, math.ceil(steps / per_epoch)))
+        settled = replace(settled, patience=settled.epochs)  # the schedule is run to its end
         fitted = super(DeepAdaptation, settled).fit(problem.replace(valid=None))
         fitted.method = self
         return fitted
@@ -148,6 +159,24 @@ class DeepAdaptation(GradientMethod):
             return super().rows(problem, source)
         assert problem.domain is not None
         return RowsBeside(problem, source, self.beside, self.reads_plain)
+
+    def judge(self, problem: Problem, source: Source) -> Callable[[nn.Module, bool], float] | None:
+        """None, so that the last weights are kept, or what the predictions for target rows tell, in nats."""
+        if self.checkpoint == "last" or problem.domain is None:
+            return None
+        rows = problem.domain.without("target")
+        order = np.random.default_rng(problem.seed).permutation(len(rows))[:LOOKED_AT]
+        samples = rows.samples(np.sort(order).tolist())
+
+        def told(network: nn.Module, bf16: bool) -> float:
+            where, outputs = next(network.parameters()).device, []
+            with torch.no_grad(), torch.autocast(where.type, torch.bfloat16, enabled=bf16):
+                for start in range(0, len(samples), 64):
+                    batch = source.preprocess(samples[start : start + 64])
+                    outputs.append(network(batch.to(where)).float().cpu())
+            return float(information(torch.cat(outputs)))
+
+        return told
 
     def companion(self, problem: Problem, head: nn.Module) -> Bridge:
         """What trains besides the network."""
@@ -202,7 +231,7 @@ class DeepAdaptation(GradientMethod):
 
 SHARED = (
     "epochs", "batch_size", "accumulate", "learning_rate", "weight_decay", "warmup", "clip", "patience", "ema",
-    "layer_decay", "head_rate",
+    "layer_decay", "head_rate", "checkpoint",
 )  # fmt: skip
 """What a method and the network of the labelled rows alone have in common."""
 

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -238,6 +238,10 @@ class GradientMethod(Method):
         """The rows that are trained on."""
         return Rows(problem.train, problem.task, source)
 
+    def judge(self, problem: Problem, source: Source) -> Callable[[nn.Module, bool], float] | None:
+        """What scores the network after each epoch, in bf16 or not; the best weights are kept. None: the last ones."""
+        return None if problem.valid is None else Rows(problem.valid, problem.task, source).score
+
     def epochs_of(self, rows: int) -> int:
         """Passes over so many training rows."""
         return self.epochs
@@ -266,7 +270,6 @@ class GradientMethod(Method):
         groups += [] if companion is None else companion.groups()
         train_only(network, groups)
         rows = self.rows(problem, source)
-        valid = Rows(problem.valid, task, source) if problem.valid is not None else None
         origin = Origin(source, head, shown(problem), device())
         trainer = Trainer(
             network,
@@ -284,7 +287,7 @@ class GradientMethod(Method):
             costs=rows.costs,
             loss=lambda model, batch, target: self.loss(model, batch, target, problem),  # type: ignore[arg-type]
             prepare=rows.batch,
-            validate=None if valid is None else valid.score,
+            validate=self.judge(problem, source),
             seed=problem.seed,
             key=identity(self, problem),
             folder=problem.folder,
