@@ -7,7 +7,7 @@ than that of the time. Mean and standard deviation over the frames that hold sou
 A sound of more than 30 seconds is read in windows, whose frames are pooled together.
 
 The names of the tensors are those of ``WhisperModel.encoder`` in the transformers library; the output was compared with
-it and with CTranslate2's (tests/reference/test_whisper.py).
+it and with CTranslate2's (tests/reference/test_whisper_peers.py).
 """
 
 from __future__ import annotations
