@@ -121,9 +121,9 @@ def adapt(
         unlabelled=two.target,
         options={"precision": precision}, own=two.own,
     )  # fmt: skip
-    if extractor is not None:
+    if extractor is not None and (read := how.outputs_read(extractor, learned)):
         for rows in (two.labelled, two.target):
-            extractor.ensure(rows.without("target"), how.outputs_read(extractor, learned))
+            extractor.ensure(rows.without("target"), read)
         clock.lap("features")
     models: list[Fitted] = []
     controls = [_control(how)] if how.role != "control" else []

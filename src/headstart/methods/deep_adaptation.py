@@ -33,6 +33,7 @@ from headstart.tasks.base import Task
 from headstart.types import Batch
 
 if TYPE_CHECKING:
+    from headstart.runtime import Extractor
     from headstart.sources.base import Source
 
 STEPS, STEPS_FROM_NOTHING = 200, 800
@@ -105,6 +106,10 @@ class DeepAdaptation(GradientMethod):
         "last", "which weights are kept: the last, or those whose predictions for target rows tell most",
         choices=("last", "information"), paper="Shi & Sha 2012",
     )  # fmt: skip
+
+    def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
+        """What the probe that the head starts from reads; nothing of a source that starts from fresh weights."""
+        return super().outputs_read(extractor, task) if extractor.source.pretrained else []
 
     # --- what trains ---------------------------------------------------------------------------------------------
 

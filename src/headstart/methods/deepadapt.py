@@ -29,6 +29,7 @@ from headstart.types import Candidate, Json
 
 if TYPE_CHECKING:
     from headstart.datasets.base import Dataset
+    from headstart.runtime import Extractor
     from headstart.sources.base import Source
 
 
@@ -69,6 +70,10 @@ class Deepadapt(Method):
         super().admit(task, source, dataset, given)
         for each in self.candidates().values():
             each.admit(task, source, dataset, given)
+
+    def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
+        """What every candidate reads."""
+        return self.candidates()[Sourcetuned.name].outputs_read(extractor, task)
 
     def rows_trained(self, rows: int) -> float:
         """Of all trainings."""
