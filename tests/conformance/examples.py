@@ -107,14 +107,14 @@ def glyph(folder: Path) -> Source:
 def tiny_whisper(folder: Path) -> Source:
     """A Whisper encoder of two layers and width 32."""
     from headstart.sources import weights
-    from headstart.sources.whisper import Encoder, assembled
+    from headstart.sources.whisper import Encoder, Whisper
 
     sizes = {"bands": 20, "width": 32, "depth": 2, "heads": 2, "positions": 1500}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Encoder(**sizes)
     card = {"name": "tiny", "architecture": "Encoder", "origin": "random weights", "licence": "none", "description": ""}
-    return assembled(sizes, weights.state(network), card)
+    return Whisper.assemble(sizes, weights.state(network), card)
 
 
 def tiny_wav2vec(folder: Path) -> Source:
@@ -146,14 +146,14 @@ def tiny_wav2vec(folder: Path) -> Source:
 def tiny_voice(folder: Path) -> Source:
     """A voice encoder of two layers and width 16."""
     from headstart.sources import weights
-    from headstart.sources.voice_encoder import Recurrent, assembled
+    from headstart.sources.voice_encoder import Recurrent, VoiceEncoder
 
     sizes = {"bands": 40, "width": 16, "depth": 2}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Recurrent(**sizes)
     card = {"name": "tiny", "architecture": "LSTM", "origin": "random weights", "licence": "none", "description": ""}
-    return assembled(sizes, weights.state(network), card)
+    return VoiceEncoder.assemble(sizes, weights.state(network), card)
 
 
 def series(folder: Path) -> Source:

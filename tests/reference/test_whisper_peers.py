@@ -8,7 +8,7 @@ import torch
 
 from headstart.sources import mel, weights
 from headstart.sources.torchvision_compat import heal
-from headstart.sources.whisper import assembled
+from headstart.sources.whisper import Whisper
 
 heal()  # transformers imports torchvision
 SIZES = {"bands": 80, "width": 32, "depth": 2, "heads": 4, "positions": 1500}
@@ -55,7 +55,7 @@ def tiny():
     )  # fmt: skip
     torch.manual_seed(0)
     theirs = transformers.WhisperModel(config).encoder.eval()
-    return theirs, assembled(SIZES, weights.state(theirs), NAMES)
+    return theirs, Whisper.assemble(SIZES, weights.state(theirs), NAMES)
 
 
 def test_the_encoder_is_that_of_transformers():

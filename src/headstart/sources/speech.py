@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,8 @@ from torch import nn
 from headstart.errors import SourceError
 from headstart.sources import hf, weights, whisper
 from headstart.sources.audio import AudioReader, over_time
-from headstart.sources.base import Card, Source
+from headstart.sources.audio_network import AudioNetwork
+from headstart.sources.base import Source
 from headstart.types import Batch, Features, Json, Sample
 
 WINDOW = 5.0
@@ -30,14 +30,15 @@ MOST = 60
 """Windows of one sound, evenly spread: five minutes."""
 
 
-class Speech(Source):
+class Speech(AudioNetwork):
     """A network from waves to frames. settings: ``config``, ``normalise`` (each window), ``mask`` (it takes one)."""
 
     provider = "speech"
 
-    def __init__(self, card: Card, network: nn.Module, settings: Json, reader: AudioReader) -> None:
-        super().__init__(card, network)
-        self._settings, self.reader = settings, reader
+    @staticmethod
+    def built(settings: Json, drawn: bool = True) -> nn.Module:
+        """See `AudioNetwork.built`. No code of a repository runs, whatever a file says."""
+        return hf.build({**settings, "trust": None}, drawn)
 
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
         """Sounds to ``wave`` [B,W,n], W windows each, and ``frames`` [B,W], the samples of each that hold sound."""
@@ -79,34 +80,6 @@ class Speech(Source):
         """The windows of a sample."""
         return max(1, math.ceil(self.reader.cost(sample) / (10 * WINDOW)))
 
-    def example(self) -> Batch:
-        """Two chirps of different length."""
-        times = np.arange(16000, dtype=np.float32) / 16000
-        chirp = np.sin(2 * np.pi * (200 + 900 * times) * times)
-        return self.preprocess([(chirp[:9000], 16000), (chirp, 16000)])
-
-    def fresh_network(self) -> nn.Module:
-        """See `Source.fresh_network`."""
-        return hf.build(self._settings)
-
-    def settings(self) -> Json:
-        """Everything besides the weights that determines the features."""
-        return {**self._settings, "reader": self.reader.settings()}
-
-    def save(self, folder: Path) -> None:
-        """See `Source.save`."""
-        weights.write(folder, self)
-
-    @classmethod
-    def load(cls, folder: Path) -> Speech:
-        """See `Source.load`."""
-        card, settings, tensors = weights.read(folder)
-        reader = AudioReader.load(settings.pop("reader"))
-        settings["trust"] = None  # no code of a repository runs, whatever the file says
-        with torch.random.fork_rng(devices=[]):
-            network = hf.build(settings, drawn=False)
-        return cls(card, weights.fill(network, tensors, card.name), settings, reader)
-
 
 def opened(model: Any, place: str, settings: Json, processor: Json, card: Json) -> Source:
     """The source around a model of the library that reads sounds. processor: ``preprocessor_config.json``.
@@ -131,16 +104,8 @@ def opened(model: Any, place: str, settings: Json, processor: Json, card: Json) 
         "normalise": bool(processor.get("do_normalize", True)),
         "mask": bool(processor.get("return_attention_mask", False)),
     }
-    network = hf.build(settings, drawn=False)
-    weights.fill(network, weights.state(model), card["name"])
-    rate = int(processor.get("sampling_rate", 16000))
-    numbers: Json = {
-        "modality": "audio",
-        "width": 2 * int(config["hidden_size"]),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "digest": weights.digest(weights.state(network)),
-    }
-    return Speech(Card(**card, **numbers), network, settings, AudioReader(rate, WINDOW, MOST))
+    reader = AudioReader(int(processor.get("sampling_rate", 16000)), WINDOW, MOST)
+    return Speech.assemble(settings, weights.state(model), card, reader)
 
 
 def _whisper(model: Any, place: str, config: Json, card: Json) -> Source:
@@ -155,4 +120,4 @@ def _whisper(model: Any, place: str, config: Json, card: Json) -> Source:
         "heads": config["encoder_attention_heads"],
         "positions": config["max_source_positions"],
     }
-    return whisper.assembled(sizes, weights.state(model.get_encoder()), card)
+    return whisper.Whisper.assemble(sizes, weights.state(model.get_encoder()), card)

@@ -19,8 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from headstart.sources import mel, weights
-from headstart.sources.audio import AudioReader
-from headstart.sources.base import Card, Source
+from headstart.sources.audio_network import AudioNetwork
 from headstart.types import Batch, Features, Json, Sample
 
 PARTIAL, EVERY = 160, 77  # frames of 10 ms
@@ -31,14 +30,15 @@ LEVEL = 10 ** (-30 / 20)
 """Root mean square below which a recording is made louder: -30 dB of full scale."""
 
 
-class VoiceEncoder(Source):
+class VoiceEncoder(AudioNetwork):
     """The recurrent encoder. settings: ``bands``, ``width``, ``depth``."""
 
     provider = "voice_encoder"
 
-    def __init__(self, card: Card, network: nn.Module, settings: Json, reader: AudioReader | None = None) -> None:
-        super().__init__(card, network)
-        self._settings, self.reader = settings, reader or AudioReader()
+    @staticmethod
+    def built(settings: Json, drawn: bool = True) -> nn.Module:
+        """See `AudioNetwork.built`."""
+        return Recurrent(**settings)
 
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
         """Sounds to ``partials`` [B,W,T,C] and ``there`` [B,W], those of W that the row has."""
@@ -81,33 +81,6 @@ class VoiceEncoder(Source):
         """The partials of a sample, about."""
         return max(1, math.ceil(self.reader.cost(sample) / (10 * EVERY / 100)))
 
-    def example(self) -> Batch:
-        """Two chirps of different length."""
-        times = np.arange(32000, dtype=np.float32) / 16000
-        chirp = np.sin(2 * np.pi * (200 + 500 * times) * times)
-        return self.preprocess([(chirp[:9000], 16000), (chirp, 16000)])
-
-    def fresh_network(self) -> nn.Module:
-        """See `Source.fresh_network`."""
-        return Recurrent(**self._settings)
-
-    def settings(self) -> Json:
-        """Everything besides the weights that determines the features."""
-        return {**self._settings, "reader": self.reader.settings()}
-
-    def save(self, folder: Path) -> None:
-        """See `Source.save`."""
-        weights.write(folder, self)
-
-    @classmethod
-    def load(cls, folder: Path) -> VoiceEncoder:
-        """See `Source.load`."""
-        card, settings, tensors = weights.read(folder)
-        reader = AudioReader.load(settings.pop("reader"))
-        with torch.random.fork_rng(devices=[]):
-            network = Recurrent(**settings)
-        return cls(card, weights.fill(network, tensors, card.name), settings, reader)
-
 
 class Recurrent(nn.Module):
     """``depth`` recurrent layers of one width, then a matrix and a rectifier."""
@@ -143,17 +116,4 @@ def from_checkpoint(path: Path, card: Json) -> VoiceEncoder:
             tensors[f"lstm.{layer}.{stem}_l0"] = tensor
         elif part == "linear":
             tensors[name] = tensor
-    return assembled({"bands": 40, "width": 256, "depth": 3}, tensors, card)
-
-
-def assembled(settings: Json, tensors: dict[str, torch.Tensor], card: Json) -> VoiceEncoder:
-    """The source of these tensors. card: name, architecture, origin, licence, description. Raises HS-SOURCE-004."""
-    with torch.random.fork_rng(devices=[]):
-        network = weights.fill(Recurrent(**settings), tensors, card["name"])
-    numbers: Json = {
-        "modality": "audio",
-        "width": settings["width"],
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "digest": weights.digest(weights.state(network)),
-    }
-    return VoiceEncoder(Card(**card, **numbers), network, settings)
+    return VoiceEncoder.assemble({"bands": 40, "width": 256, "depth": 3}, tensors, card)

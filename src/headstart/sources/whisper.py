@@ -22,9 +22,9 @@ from torch import nn
 from torch.nn import functional
 
 from headstart.errors import SourceError
-from headstart.sources import ct2, mel, weights
+from headstart.sources import ct2, mel
 from headstart.sources.audio import AudioReader, masked, over_time
-from headstart.sources.base import Card, Source
+from headstart.sources.audio_network import AudioNetwork
 from headstart.types import Batch, Features, Json, Sample
 
 STEP = 5.0
@@ -34,15 +34,20 @@ PER_FRAME = 2 * mel.HOP
 """Samples that one frame of the encoder's output stands for."""
 
 
-class Whisper(Source):
+class Whisper(AudioNetwork):
     """The encoder with fixed positions. settings: ``bands``, ``width``, ``depth``, ``heads``, ``positions``."""
 
     provider = "whisper"
 
-    def __init__(self, card: Card, network: nn.Module, settings: Json, reader: AudioReader | None = None) -> None:
-        super().__init__(card, network)
-        self._settings = settings
-        self.reader = reader or AudioReader(window=settings["positions"] * PER_FRAME / 16000)
+    @staticmethod
+    def built(settings: Json, drawn: bool = True) -> nn.Module:
+        """See `AudioNetwork.built`."""
+        return Encoder(**settings)
+
+    @staticmethod
+    def reads(settings: Json) -> AudioReader:
+        """Windows as long as there are positions."""
+        return AudioReader(window=settings["positions"] * PER_FRAME / 16000)
 
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
         """Sounds to ``spectrogram`` [B,W,C,T], W windows each, and ``frames`` [B,W], those of T that hold sound.
@@ -93,33 +98,6 @@ class Whisper(Source):
     def cost(self, sample: Sample) -> int:
         """The steps of padding that a sample takes."""
         return max(1, math.ceil(self.reader.cost(sample) / (10 * STEP)))
-
-    def example(self) -> Batch:
-        """Two chirps of different length."""
-        times = torch.arange(16000) / 16000
-        chirp = torch.sin(2 * math.pi * (200 + 900 * times) * times).numpy()
-        return self.preprocess([(chirp[:9000], 16000), (chirp, 16000)])
-
-    def fresh_network(self) -> nn.Module:
-        """See `Source.fresh_network`."""
-        return Encoder(**self._settings)
-
-    def settings(self) -> Json:
-        """Everything besides the weights that determines the features."""
-        return {**self._settings, "reader": self.reader.settings()}
-
-    def save(self, folder: Path) -> None:
-        """See `Source.save`."""
-        weights.write(folder, self)
-
-    @classmethod
-    def load(cls, folder: Path) -> Whisper:
-        """See `Source.load`."""
-        card, settings, tensors = weights.read(folder)
-        reader = AudioReader.load(settings.pop("reader"))
-        with torch.random.fork_rng(devices=[]):
-            network = Encoder(**settings)
-        return cls(card, weights.fill(network, tensors, card.name), settings, reader)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------
@@ -211,19 +189,6 @@ class Layer(nn.Module):
 # --- from weights ----------------------------------------------------------------------------------------------------
 
 
-def assembled(settings: Json, tensors: Mapping[str, torch.Tensor], card: Json) -> Whisper:
-    """The source of these tensors. card: name, architecture, origin, licence, description. Raises HS-SOURCE-004."""
-    with torch.random.fork_rng(devices=[]):
-        network = weights.fill(Encoder(**settings), tensors, card["name"])
-    numbers: Json = {
-        "modality": "audio",
-        "width": 2 * settings["width"],
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "digest": weights.digest(weights.state(network)),
-    }
-    return Whisper(Card(**card, **numbers), network, settings)
-
-
 def from_ctranslate2(path: Path, card: Json) -> Whisper:
     """The source in a ``model.bin`` of CTranslate2. Raises SourceError HS-SOURCE-004, HS-SOURCE-008."""
     name, found = ct2.read(path)
@@ -246,7 +211,7 @@ def from_ctranslate2(path: Path, card: Json) -> Whisper:
         "heads": int(found["encoder/num_heads"]),
         "positions": len(tensors["embed_positions.weight"]),
     }
-    return assembled(settings, tensors, card)
+    return Whisper.assemble(settings, tensors, card)
 
 
 def _layer(own: str, variables: Mapping[str, torch.Tensor], theirs: str) -> dict[str, torch.Tensor]:
