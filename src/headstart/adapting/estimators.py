@@ -1,13 +1,13 @@
 """scikit-learn estimators for two domains: ``fit(X, y, domain=...)``, ``predict`` for the target domain.
 
-Rows whose ``domain`` is ``to`` are the target domain: their y is not read, whatever stands there. All other rows are
-labelled, of one domain or several. Without ``domain`` there is nothing to adapt to, and the head of the labelled rows
-is what predicts. X as in `headstart.estimators`: numbers [N,D], texts, or images.
+Rows whose ``domain`` is ``to`` are the target domain: their y is not read, whatever stands there, except where ``few``
+says so. All other rows are labelled, of one domain or several. Without ``domain`` there is nothing to adapt to, and the
+head of the labelled rows is what predicts. X as in `headstart.estimators`: numbers [N,D], texts, or images.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -20,6 +20,17 @@ from headstart.estimators import DEFAULTS, dataset_of, kind_of, opened, rows_of,
 if TYPE_CHECKING:
     from headstart.methods.adaptation import Aligned, Reader
     from headstart.tasks.base import Task
+
+
+class Rows(NamedTuple):
+    """Places of the n labelled and of the target rows; of each labelled one its domain [n] and whether it is one of the
+    target domain [n], or None.
+    """
+
+    labelled: np.ndarray
+    theirs: np.ndarray
+    domain: np.ndarray | None
+    few: np.ndarray | None
 
 
 class _Adapt(BaseEstimator):  # type: ignore[misc]
@@ -39,8 +50,10 @@ class _Adapt(BaseEstimator):  # type: ignore[misc]
         self.settings = settings
         self.seed = seed
 
-    def _checked(self, X: Any, y: Any, domain: Any, *, y_numeric: bool = False, ensure_min_samples: int = 1) -> Any:
-        """X, y of the labelled rows, the places of labelled and of target rows, and the domain of each labelled row."""
+    def _checked(
+        self, X: Any, y: Any, domain: Any, few: Any, *, y_numeric: bool = False, ensure_min_samples: int = 1
+    ) -> tuple[Any, Any, Rows]:
+        """X, y of the labelled rows, and which rows are which."""
         self.kind_ = kind_of(X)
         if self.kind_ == "numeric" and domain is None:
             X, y = validate_data(
@@ -50,27 +63,28 @@ class _Adapt(BaseEstimator):  # type: ignore[misc]
             X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         check_consistent_length(X, y)
         y = column_or_1d(y, warn=True)
-        labelled, theirs, domains = self._two(len(y), domain)
-        return X, y[labelled], labelled, theirs, domains
+        rows = self._two(len(y), domain, few)
+        return X, y[rows.labelled], rows
 
-    def _adapt(self, task: Task, X: Any, y: Any, target: Any, domain: np.ndarray | None) -> None:
-        """Learn from features X [n,D], encoded y and features of the target domain [m,D], or None."""
+    def _adapt(self, task: Task, X: Any, y: Any, rows: Rows) -> None:
+        """Learn from features X [N,D] of all rows and encoded y [n] of the labelled ones."""
         from headstart.methods.adaptation import Adaptation, Domains
         from headstart.methods.base import make
         from headstart.nn.heads import choose
 
-        method = make(self._found(target), dict(self.settings or {}))
+        method = make(self._found(rows), dict(self.settings or {}))
         assert isinstance(method, Adaptation)
         if task.name not in (method.tasks or (task.name,)):
             raise MethodError("HS-METHOD-003", f"{method.name} cannot do {task.name}.", "Choose another method.")
-        recipe = choose(task, X, y, method.hyperparameters()["head"], seed=self.seed)
-        given = Domains(task, X, y, X if target is None else target, recipe, domain, seed=self.seed)
+        known, target = X[rows.labelled], X[rows.theirs] if len(rows.theirs) else X
+        recipe = choose(task, known, y, method.hyperparameters()["head"], seed=self.seed)
+        given = Domains(task, known, y, target, recipe, rows.domain, seed=self.seed, few=rows.few)
         aligned: Aligned
         self.maps_, aligned, _ = method.adapt(given)
         self.history_ = dict(aligned.history or {})
         self.task_ = task
 
-    def _train(self, task: Task, X: Any, y: list[Any], labelled: np.ndarray, theirs: np.ndarray, method: Any) -> None:
+    def _train(self, task: Task, X: Any, y: list[Any], rows: Rows, method: Any) -> None:
         """Train a network on the labelled rows with the target rows beside them. y: n labels or numbers."""
         from headstart.methods.base import Problem
 
@@ -79,48 +93,65 @@ class _Adapt(BaseEstimator):  # type: ignore[misc]
                 "HS-METHOD-003", f"{method.name} trains a network, and X holds numbers.",
                 "Give texts or images, or choose coral, ot, ...",
             )  # fmt: skip
-        rows = rows_of(X, self.kind_)
+        values = rows_of(X, self.kind_)
         what = "category" if task.classes else "number"
-        train = dataset_of([rows[at] for at in labelled], self.kind_, y, what)
-        goal = dataset_of([rows[at] for at in theirs], self.kind_, None, "")
+        train = dataset_of([values[at] for at in rows.labelled], self.kind_, y, what)
+        goal = dataset_of([values[at] for at in rows.theirs], self.kind_, None, "")
         source = self._source()
         method.admit(task, source, train, ["domain"])
         extractor = self._extractor(source)
         self.fitted_ = method.fit(Problem(train, None, task, source, extractor, seed=self.seed, domain=goal))
         self.history_, self.task_ = {"epochs": self.fitted_.history}, task
 
-    def _deep(self, target: np.ndarray) -> Any:
+    def _deep(self, rows: Rows) -> Any:
         """The method that is to train a network, or None."""
         from headstart.methods.adaptation import Adaptation
         from headstart.methods.base import make
 
-        found = self._found(target if len(target) else None)
+        found = self._found(rows)
         return None if issubclass(found, Adaptation) else make(found, dict(self.settings or {}))
 
-    def _found(self, target: Any) -> Any:
+    def _found(self, rows: Rows) -> Any:
         from headstart import catalog
 
-        if target is None:
+        if not len(rows.theirs):
             return catalog.find("methods", "sourceonly")
         found = catalog.find("methods", "adapt" if self.method == "auto" else self.method)
-        if "domain" not in found.needs:
-            raise UsageError("HS-USAGE-001", f"{self.method} does not adapt to a domain.", "Choose coral, ot, ...")
+        if "domain" not in found.needs or "model" in found.needs:
+            raise UsageError(
+                "HS-USAGE-001", f"{self.method} does not adapt labelled rows to a domain.", "Choose coral, ot, ..."
+            )
+        if "few" in found.needs and rows.few is None:
+            raise UsageError(
+                "HS-USAGE-001", f"{self.method} needs some labels of the target domain.",
+                "Say which rows of it have one: fit(X, y, domain=..., few=[N] of True and False).",
+            )  # fmt: skip
         return found
 
-    def _two(self, rows: int, domain: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Places of the labelled rows and of the target rows; the number of the domain of each labelled row."""
+    def _two(self, size: int, domain: Any, few: Any) -> Rows:
+        """Which of ``size`` rows are which."""
         if domain is None:
-            return np.arange(rows), np.arange(0), None
-        names = np.asarray(domain)
-        if names.shape != (rows,):
-            raise UsageError("HS-USAGE-001", f"domain has the shape {names.shape}; X has {rows} rows.", "Give [N].")
+            return Rows(np.arange(size), np.arange(0), None, None)
+        names, known = np.asarray(domain), np.zeros(size, bool) if few is None else np.asarray(few)
+        for word, given in (("domain", names), ("few", known)):
+            if given.shape != (size,):
+                raise UsageError("HS-USAGE-001", f"{word} has the shape {given.shape}; X has {size} rows.", "Give [N].")
+        if known.dtype != bool:
+            raise UsageError("HS-USAGE-001", f"few holds {known.dtype}, no truth values.", "Give [N] of bool.")
         theirs = names == self.to
         if not theirs.any() or theirs.all():
             raise UsageError(
-                "HS-USAGE-001", f"{int(theirs.sum())} of {rows} rows are of the domain {self.to!r}; expected some.",
+                "HS-USAGE-001", f"{int(theirs.sum())} of {size} rows are of the domain {self.to!r}; expected some.",
                 "Name the target domain with to=.",
             )  # fmt: skip
-        return np.flatnonzero(~theirs), np.flatnonzero(theirs), np.unique(names[~theirs], return_inverse=True)[1]
+        known = known & theirs
+        if known.any() and (known == theirs).all():
+            raise UsageError(
+                "HS-USAGE-001", "every row of the target domain has a label.", "Leave some rows out of few."
+            )
+        labelled = np.flatnonzero(~theirs | known)
+        codes = np.unique(names[labelled], return_inverse=True)[1]
+        return Rows(labelled, np.flatnonzero(theirs & ~known), codes, known[labelled] if known.any() else None)
 
     def _features(self, X: Any) -> np.ndarray:
         """Features [N,D] of inputs, as the maps read them."""
@@ -175,9 +206,12 @@ class AdaptClassifier(ClassifierMixin, _Adapt):  # type: ignore[misc]
     Raises UsageError HS-USAGE-001 and the errors of the method.
     """
 
-    def fit(self, X: Any, y: Any, domain: Any = None) -> AdaptClassifier:
-        """Fit on N inputs, N labels (those of the target domain are not read) and the domain [N] of each."""
-        X, y, labelled, theirs, domains = self._checked(X, y, domain)
+    def fit(self, X: Any, y: Any, domain: Any = None, few: Any = None) -> AdaptClassifier:
+        """Fit on N inputs, N labels and the domain [N] of each.
+
+        few: [N], the rows of the target domain whose label may be read (``tradaboost`` needs such); otherwise none is.
+        """
+        X, y, rows = self._checked(X, y, domain, few)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -186,11 +220,10 @@ class AdaptClassifier(ClassifierMixin, _Adapt):  # type: ignore[misc]
 
         task = Classification(list(range(len(self.classes_))))
         self.__dict__.pop("fitted_", None)
-        if (method := self._deep(theirs)) is not None:
-            self._train(task, X, codes.tolist(), labelled, theirs, method)
+        if (method := self._deep(rows)) is not None:
+            self._train(task, X, codes.tolist(), rows, method)
             return self
-        F = self._prepare(X, labelled)
-        self._adapt(task, F[labelled], codes, F[theirs] if len(theirs) else None, domains)
+        self._adapt(task, self._prepare(X, rows.labelled), codes, rows)
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -213,9 +246,9 @@ class AdaptClassifier(ClassifierMixin, _Adapt):  # type: ignore[misc]
 class AdaptRegressor(RegressorMixin, _Adapt):  # type: ignore[misc]
     """Regression in a domain without labels. Parameters and errors as in `AdaptClassifier`."""
 
-    def fit(self, X: Any, y: Any, domain: Any = None) -> AdaptRegressor:
-        """Fit on N inputs, N numbers (those of the target domain are not read) and the domain [N] of each."""
-        X, y, labelled, theirs, domains = self._checked(X, y, domain, y_numeric=True, ensure_min_samples=2)
+    def fit(self, X: Any, y: Any, domain: Any = None, few: Any = None) -> AdaptRegressor:
+        """Fit on N inputs, N numbers and the domain [N] of each; few: as in `AdaptClassifier.fit`."""
+        X, y, rows = self._checked(X, y, domain, few, y_numeric=True, ensure_min_samples=2)
         numbers = np.asarray(y, np.float64)
         if not np.isfinite(numbers).all():
             raise ValueError("Input y contains NaN or infinity.")
@@ -224,12 +257,10 @@ class AdaptRegressor(RegressorMixin, _Adapt):  # type: ignore[misc]
         spread = float(numbers.std())
         task = Regression(float(numbers.mean()), spread if spread > 0 else 1.0)
         self.__dict__.pop("fitted_", None)
-        if (method := self._deep(theirs)) is not None:
-            self._train(task, X, numbers.tolist(), labelled, theirs, method)
+        if (method := self._deep(rows)) is not None:
+            self._train(task, X, numbers.tolist(), rows, method)
             return self
-        F = self._prepare(X, labelled)
-        encoded = np.asarray(task.encode(numbers.tolist()))
-        self._adapt(task, F[labelled], encoded, F[theirs] if len(theirs) else None, domains)
+        self._adapt(task, self._prepare(X, rows.labelled), np.asarray(task.encode(numbers.tolist())), rows)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
