@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -47,10 +46,8 @@ def test_unknown_name_is_an_attribute_error():
         _ = headstart.fitt
 
 
-def run(code: str) -> tuple[str, float]:
-    begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout, time.perf_counter() - begun
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
 LOADED = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
@@ -69,14 +66,4 @@ LOADED = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules]
     ],
 )
 def test_nothing_heavy_is_imported(code):
-    out, _ = run(f"{code}; {LOADED}")
-    assert out.splitlines()[-1] == "[]"
-
-
-@pytest.mark.parametrize(
-    ("code", "bar"), [("import headstart", 0.3), ("from headstart.cli import main; main(['--help'])", 0.6)]
-)
-def test_startup_is_fast(code, bar):
-    best = min(run(code)[1] for _ in range(4))
-    bare = min(run("pass")[1] for _ in range(2))
-    assert best < max(bar, 4 * bare), f"{best:.2f} s (an empty interpreter takes {bare:.2f} s)"
+    assert run(f"{code}; {LOADED}").splitlines()[-1] == "[]"

@@ -246,15 +246,11 @@ def test_describe_shows_every_column():
     }  # fmt: skip
 
 
-def test_twenty_thousand_rows_read_fast_and_stay_on_disk(tmp_path):
-    import time
-
+def test_twenty_thousand_rows_stay_on_disk(tmp_path):
     rows = [(f"a short text, the number is {i}\nwith a line", f"c{i % 5}") for i in range(20_000)]
     path = write_csv(tmp_path / "x.csv", rows)
     read({"text": ["warm the imports up"] * 4, "label": list("abab")})
     before = pa.total_allocated_bytes()
-    start = time.perf_counter()
     dataset = read(path)
-    assert time.perf_counter() - start < 1.0
     assert len(dataset) == 20_000
     assert pa.total_allocated_bytes() - before < 100_000  # the rows are mapped, not loaded
