@@ -8,9 +8,9 @@ model is fixed (evidence/splits.py).
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from headstart.plan import Effort
 from headstart.ranking import auto
 from headstart.ranking.measure import open_for
 from headstart.record import Clock, record
+from headstart.reproduce import command_line
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
@@ -87,6 +88,12 @@ def fit(
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
     report = report or (lambda stage, done, total: None)
+    again = partial(
+        command_line, "fit", target=target, labels=labels, input=input, roles=roles, kinds=kinds, task=task,
+        source=source, method=method, settings=settings, unlabelled=unlabelled, effort=effort, budget=budget,
+        control=control, limit=limit, precision=precision, backend=backend, trust_remote_code=trust_remote_code,
+        seed=seed,
+    )  # fmt: skip
     if labels is not None:
         from headstart import without_labels
 
@@ -166,7 +173,7 @@ def fit(
     clock.lap("evidence", less=sum(entry.seconds for entry in outcome.entries) + outcome.curve_seconds)
     written = record(
         dataset, learned, chosen, parts, outcome, extractor, rejects=rejects, notes=notes, seconds=clock.seconds,
-        seed=seed, folder=folder, command=command(given, target, source, method, effort, seed, folder), key=facts,
+        seed=seed, folder=folder, command=again([given], out=folder), key=facts,
     )  # fmt: skip
     written.ranking = ranked
     result = Artefact(outcome.shipped.fitted, written, [c for c in dataset.columns if c.role != "unused"], folder)
@@ -284,17 +291,3 @@ def without_twins(parts: Split, extractor: Extractor | None, task: Task) -> Spli
         train = np.concatenate([extractor.matrix(part.without("target")) for part in known])
         twins = twins | near_straddlers(train, extractor.matrix(parts.test))
     return move(parts, twins)
-
-
-# --- telling ---------------------------------------------------------------------------------------------------
-
-
-def command(
-    dataset: Dataset, target: str | Sequence[str] | None, source: Any, method: str, effort: str, seed: int, folder: Path
-) -> str:
-    """A command line that does this again."""
-    name = source if isinstance(source, str) else source.card.name
-    named = [target] if isinstance(target, str) else target or []
-    parts = ["headstart", "fit", dataset.origin or "DATA", *(word for name in named for word in ("--target", name))]
-    parts += ["--source", name, "--method", method, "--effort", effort, "--seed", str(seed), "--out", str(folder)]
-    return shlex.join(parts)

@@ -9,7 +9,6 @@ rows of each label for a person to look at; and how many rows to label to know t
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from headstart.errors import MethodError, UsageError
 from headstart.methods.base import Method, Problem, make
 from headstart.nn import prompts
 from headstart.record import Clock, data_facts, machine, shown, task_facts, versions
+from headstart.reproduce import command_line
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
@@ -119,7 +119,11 @@ def fit(
     written = _record(
         rows, task, chosen, candidate, prediction, folder, seed, facts, extractor,
         rejects=given.rejects, seconds=clock.seconds, notes=[*problem.notes, *extractor.notes],
-        command=_command(given, labels, chosen, how, settings, seed, folder),
+        command=command_line(
+            "fit", [given], labels=labels, input=input, kinds=kinds, source=source, method=how.name, settings=settings,
+            unlabelled=unlabelled, limit=limit, precision=precision, backend=backend,
+            trust_remote_code=trust_remote_code, seed=seed, out=folder,
+        ),
     )  # fmt: skip
     written.trained = fitted.trained()
     columns = [*(column for column in rows.columns if column.role == "input"), Column(COLUMN, "target", "category")]
@@ -210,18 +214,3 @@ def _request(rows: Dataset, extra: Dataset | None, source: Source, method: Metho
         "version": __version__,
     }
     return key(parts)
-
-
-def _command(
-    rows: Dataset, labels: Any, source: Source, method: Method, settings: Mapping[str, Any] | None, seed: int,
-    folder: Path,
-) -> str:  # fmt: skip
-    """A command line that does this again."""
-    named = prompts.parse(labels)
-    plain = all(meanings == [name] and "," not in name for name, meanings in named.items())
-    spelled = str(labels) if isinstance(labels, str | Path) else ",".join(named) if plain else prompts.canonical(labels)
-    parts = ["headstart", "fit", rows.origin or "DATA", "--labels", spelled, "--source", source.card.name]
-    parts += ["--method", method.name]
-    for name, value in (settings or {}).items():
-        parts += [f"--{name.replace('_', '-')}", str(value)]
-    return shlex.join([*parts, "--seed", str(seed), "--out", str(folder)])

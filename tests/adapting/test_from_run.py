@@ -69,7 +69,8 @@ def test_a_run_goes_on_without_its_rows(here):
     assert "The model of run (sourcetuned)" in html.render(record)
     card = (here / "on" / "README.md").read_text(encoding="utf-8")
     assert "from the model of run" in card and "without adaptation" in card
-    assert record.command == "headstart adapt run slanted --method shot --seed 0 --out on"
+    settings = "--set epochs=4 --set learning_rate=0.001"
+    assert record.command == f"headstart adapt run slanted --method shot {settings} --seed 0 --out on"
     again = headstart.adapt("run", "slanted", settings=QUICK, out="on")
     assert again.record.created == record.created
     further = headstart.adapt("on", "slanted", settings={"epochs": 1}, out="further")

@@ -10,7 +10,6 @@ the rows in few classes (`headstart.nn.collapse`), which shows without a label, 
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from headstart.methods.network import NetworkFitted
 from headstart.methods.shot import trainable
 from headstart.nn.collapse import collapsed, in_use
 from headstart.record import Clock
+from headstart.reproduce import command_line
 from headstart.transfer import claim, finished, workspace
 from headstart.types import Json
 
@@ -85,8 +85,9 @@ def adapt(
     clock.lap("scores")
     told = _told(two, models[ships], because)
     written = recorded(two, model.task, source, models, judged, told, problem, None, clock, folder, facts, ships)
-    words = ["headstart", "adapt", str(data), str(getattr(to, "origin", to)) or "TARGET"]
-    written.command = shlex.join([*words, "--method", how.name, "--seed", str(seed), "--out", written.folder])
+    written.command = command_line(
+        "adapt", [data, to], method=how.name, settings=settings, limit=limit, precision=precision, seed=seed, out=folder
+    )
     result = Artefact(models[ships], written, two.columns, folder)
     artefact.save(result, two.target.rejects)
     shutil.rmtree(work, ignore_errors=True)

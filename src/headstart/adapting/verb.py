@@ -11,7 +11,6 @@ is thin, ``auto`` ships source-only and says so.
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,13 +30,14 @@ from headstart.evidence.adaptation import features, judge, left_out, oracle
 from headstart.methods.adaptation import AdaptedFitted, own_rows
 from headstart.methods.base import Fitted, Method, Need, Problem, make
 from headstart.record import Clock, shown
+from headstart.reproduce import command_line
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.image import decode
 from headstart.sources.trust import trusting
 from headstart.tasks.base import Array, Task, infer_task
 from headstart.transfer import choose_source, claim, finished, workspace
-from headstart.types import Json, Record
+from headstart.types import Json
 
 CONTROL, TARGET_ONLY, GLYPH = "sourceonly", "targetonly", "glyph"
 
@@ -141,8 +141,12 @@ def adapt(
         told["oracle"] = oracle(learned, models[0], two.target, judged.targets, seed)
     clock.lap("scores")
     written = recorded(two, learned, chosen, models, judged, told, problem, extractor, clock, folder, facts)
-    named = [input] if isinstance(input, str) else list(input or ())
-    written.command = _command(two, to, domain, value, named, written, how, seed)
+    written.command = command_line(
+        "adapt", [two.labelled, to], target=written.task["target"], domain=domain, value=value, input=input,
+        roles=roles, kinds=kinds, task=task, source=source, method=how.name, settings=settings, use_labels=use_labels,
+        score_labels=score_labels, limit=limit, precision=precision, backend=backend,
+        trust_remote_code=trust_remote_code, seed=seed, out=folder,
+    )  # fmt: skip
     columns = [column for column in two.labelled.columns if column.role in ("input", "target")]
     result = Artefact(models[0], written, columns, folder)
     artefact.save(result, two.labelled.rejects)
@@ -264,24 +268,3 @@ def _request(two: reading.Two, task: Task, source: Source | None, method: Method
             "version": __version__,
         }
     )
-
-
-def _command(
-    two: reading.Two,
-    to: Any,
-    domain: str | None,
-    value: str | None,
-    inputs: Sequence[str],
-    record: Record,
-    how: Method,
-    seed: int,
-) -> str:
-    """A command line that does this again."""
-    parts = ["headstart", "adapt", two.labelled.origin or "DATA"]
-    parts += [str(getattr(to, "origin", to)) or "TARGET"] if to is not None else []
-    parts += ["--domain", domain] if domain else []
-    parts += ["--to", value] if value else []
-    parts += ["--use-labels"] if two.own is not None else []
-    parts += [word for name in inputs for word in ("--input", name)]
-    parts += ["--target", record.task["target"], "--method", how.name, "--seed", str(seed), "--out", record.folder]
-    return shlex.join(parts)
