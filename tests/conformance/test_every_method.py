@@ -106,3 +106,23 @@ def test_a_method_that_ignores_its_seed_is_refused(centroid, tmp_path, monkeypat
     monkeypatch.setattr(centroid, "fit", restless)
     with pytest.raises(AssertionError, match="same seed predict differently"):
         check_method(centroid(), texts(), catalog.find("tasks", "classification"), tiny_bert(tmp_path))
+
+
+def test_a_method_that_goes_on_wrongly_after_a_kill_is_refused(centroid, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    honest = centroid.fit
+
+    def forgetful(self, problem):
+        fitted = honest(self, problem)
+        if problem.folder is not None:
+            if (problem.folder / "begun").exists():
+                fitted.head.bias.data[0] += 1
+            problem.folder.mkdir(exist_ok=True)
+            (problem.folder / "begun").touch()
+            for done in range(3):
+                problem.report("centroid", done, 3)
+        return fitted
+
+    monkeypatch.setattr(centroid, "fit", forgetful)
+    with pytest.raises(AssertionError, match="a killed fit that goes on ends differently"):
+        check_method(centroid(), texts(), catalog.find("tasks", "classification"), tiny_bert(tmp_path))
