@@ -1,5 +1,6 @@
 # make demo    install, fetch a source and real reviews, fit, print what the transfer was worth
-# make test    the whole test suite, from nothing
+# make test    the tests, from nothing; those marked slow are left to
+# make test-slow
 # make check   lint, format, types, import direction
 # make clean   remove the environment and everything a run left here
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test check clean install install-dev
+.PHONY: demo test test-slow check clean install install-dev
 
 install: .venv/installed
 install-dev: .venv/installed-dev
@@ -30,7 +31,10 @@ demo: .venv/installed
 
 # One thread a worker: more workers than cores make every one of them slow.
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

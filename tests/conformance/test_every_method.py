@@ -52,7 +52,9 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize("kind", EXAMPLES)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "text" else pytest.param(kind, marks=pytest.mark.slow) for kind in EXAMPLES]
+)
 @pytest.mark.parametrize("name", catalog.names("methods"))
 def test_method(name, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
