@@ -21,6 +21,7 @@ def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "ot", "coral"])
 def test_labels_of_the_target_domain_are_not_read(method):
     model = AdaptClassifier(method, to="there").fit(BOTH, LABELS, domain=DOMAIN)

@@ -56,6 +56,7 @@ def here(work, monkeypatch):
     return work
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_its_rows(here):
     run = headstart.adapt("run", "slanted", settings=QUICK, out="on")
     record = run.record

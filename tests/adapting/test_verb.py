@@ -46,6 +46,7 @@ def here(tmp_path, monkeypatch):
 INPUT = ["height", "weight"]
 
 
+@pytest.mark.slow
 def test_a_label_shift_is_found_and_pays(here):
     run = headstart.adapt("north.csv", "south.csv", target="rich", input=INPUT, out="run", score_labels=True)
     record = run.record
@@ -60,6 +61,7 @@ def test_a_label_shift_is_found_and_pays(here):
     assert "What explains the shift" in page and "classes with other shares" in page and 'id="domains-' in page
 
 
+@pytest.mark.slow
 def test_without_labels_there_is_no_score_and_the_same_model(here):
     seen = headstart.adapt("north.csv", "south.csv", target="rich", input=INPUT, out="one")
     blind = headstart.adapt("north.csv", "blind.csv", target="rich", input=INPUT, out="two")
@@ -70,6 +72,7 @@ def test_without_labels_there_is_no_score_and_the_same_model(here):
     assert np.array_equal(seen.predict(rows).probabilities, blind.predict(rows).probabilities)
 
 
+@pytest.mark.slow
 def test_labels_of_the_target_domain_cannot_be_reached(here, monkeypatch):
     """Whatever a method is handed is searched for the target column; and lying labels change nothing but the score."""
     handed = []
@@ -95,6 +98,7 @@ def test_labels_of_the_target_domain_cannot_be_reached(here, monkeypatch):
     assert np.array_equal(run.predict(rows).probabilities, lied.predict(rows).probabilities)
 
 
+@pytest.mark.slow
 def test_labels_are_opened_once_after_the_models_are_fixed(here, monkeypatch):
     order = []
     honest = evidence.judge
@@ -103,6 +107,7 @@ def test_labels_are_opened_once_after_the_models_are_fixed(here, monkeypatch):
     assert order == [None]
 
 
+@pytest.mark.slow
 def test_a_column_may_say_what_is_of_which_domain(here):
     run = headstart.adapt("all.csv", target="rich", domain="region", value="south", input=INPUT, out="run")
     assert run.record.adaptation["rows"] == {"labelled": 300, "target": 120}
@@ -141,6 +146,7 @@ def test_numbers_are_adapted_too(here):
     assert run.record.verdict.label == "positive" and run.record.metrics["r2"] > 0.9
 
 
+@pytest.mark.slow
 def test_the_same_again_is_there_already(here):
     first = headstart.adapt("north.csv", "south.csv", target="rich", input=INPUT, out="run")
     again = headstart.adapt("north.csv", "south.csv", target="rich", input=INPUT, out="run")
@@ -163,6 +169,7 @@ def test_what_is_missing_is_said(here):
         headstart.adapt("north.csv", "short.csv", target="rich", input=INPUT)
 
 
+@pytest.mark.slow
 def test_the_command_prints_it(here, capsys):
     line = "adapt north.csv south.csv -t rich -i height -i weight -o run -q --json"
     assert main(line.split()) == 0
@@ -208,6 +215,7 @@ def test_a_few_labels_of_the_target_domain_are_learned_from_where_asked(some, pa
     assert len(run.predict(pd.read_csv("south.csv"))) == 900
 
 
+@pytest.mark.slow
 def test_labels_are_used_by_every_method_and_by_none_unless_asked(some):
     with_labels = headstart.adapt(
         "north.csv", "some.csv", target="rich", input=INPUT, method="sourceonly", use_labels=True, out="one"

@@ -53,6 +53,7 @@ def variants(name: str, source, precisions=("fp32",)) -> list[Variant]:
     return catalog.find("backends", name)().variants(source, CPU, precisions, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_text_network_agrees_with_plain_torch_at_every_length(name, bert):
     cuts = [layer.name for layer in bert.layers()][-2:-1] if name != "compile" else []
@@ -70,6 +71,7 @@ def test_a_text_network_agrees_with_plain_torch_at_every_length(name, bert):
             assert np.allclose(rows, np.concatenate([f.cuts[cut].numpy() for f in truth]), atol=1e-4), str(variant)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("make", [tiny_torchvision, tiny_timm])
 def test_an_image_network_agrees_with_plain_torch(name, make, tmp_path, home):
@@ -84,6 +86,7 @@ def test_an_image_network_agrees_with_plain_torch(name, make, tmp_path, home):
         assert np.abs(pooled - truth).max() <= 1e-3 * np.abs(truth).max(), str(variant)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name.values[0] != "compile"])
 def test_words_come_back_without_their_padding(name, bert):
     rows = [["good", "text"], ["bad"], ["a", "few", "more", "words"]]
@@ -131,6 +134,7 @@ def test_a_few_rows_are_not_worth_a_search(bert):
     assert trial.variant == Variant("torch", "fp32") and not search.trials
 
 
+@pytest.mark.slow
 def test_long_jobs_try_what_is_installed_and_short_ones_do_not(bert):
     short, _ = searched(bert, 100)
     assert {trial.variant.backend for trial in short.trials.values()} == {"torch"}

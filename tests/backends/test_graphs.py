@@ -41,6 +41,7 @@ def pooled(source) -> np.ndarray:
     return np.stack(runner(source.preprocess(TEXTS))["pooled"])
 
 
+@pytest.mark.slow
 def test_the_next_process_reads_the_graph_and_gives_the_same_bits(tmp_path, traced):
     source = tiny_bert(tmp_path)
     first = pooled(source)
@@ -52,6 +53,7 @@ def test_the_next_process_reads_the_graph_and_gives_the_same_bits(tmp_path, trac
     assert all(graphs.is_sound(path) for path in graphs.files())
 
 
+@pytest.mark.slow
 def test_what_is_whole_but_no_graph_is_dropped_and_made_again(tmp_path, traced, monkeypatch):
     source = tiny_bert(tmp_path)
     monkeypatch.setattr(graphs, "find", lambda key: b"no graph")

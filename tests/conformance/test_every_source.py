@@ -15,6 +15,7 @@ def test_every_provider_has_an_example():
     assert set(SOURCES) == set(catalog.names("sources"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", sorted(SOURCES))
 def test_source(provider, tmp_path):
     source = SOURCES[provider](tmp_path)

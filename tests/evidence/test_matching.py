@@ -79,6 +79,7 @@ def test_sizes_double_and_end_with_all():
     assert matching.doubling(6, 4) == [4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [90, 2300])
 def test_a_contest_with_labels_says_how_many_match(count, tmp_path, monkeypatch):
     """By folds and by holdout: a verdict against controls, no multiplier, and the labels of a probe."""

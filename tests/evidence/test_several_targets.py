@@ -204,6 +204,7 @@ def run(tmp_path_factory):
     patch.undo()
 
 
+@pytest.mark.slow
 def test_the_record_holds_every_target(run):
     result, _ = run
     record = result.record

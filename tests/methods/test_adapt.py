@@ -46,11 +46,13 @@ def test_no_shift_is_seen_where_there_is_none():
     assert chosen == "none" and after == before
 
 
+@pytest.mark.slow
 def test_other_shares_of_the_classes():
     chosen, after, before = outcome(share=0.15)
     assert chosen == "label" and after >= before
 
 
+@pytest.mark.slow
 def test_a_moved_and_stretched_domain():
     chosen, after, before = outcome(shift=2.0, away=-1.5, stretch=1.4)
     assert chosen == "linear" and after > before + 0.1
@@ -99,6 +101,7 @@ def test_a_class_that_all_but_vanishes_is_no_label_shift():
     assert not label.stands and "vanishes" in label.why
 
 
+@pytest.mark.slow
 def test_a_map_with_many_numbers_has_to_hold_for_other_rows():
     """40 columns and 60 target rows: the moments are matched on those very rows, and on no others."""
     rng = np.random.default_rng(0)

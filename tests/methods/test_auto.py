@@ -52,6 +52,7 @@ def test_what_is_planned_follows_rows_effort_and_further_rows(bert):
     assert planned(given, "quick") == ["probe", "selftrain"]
 
 
+@pytest.mark.slow
 def test_it_stops_where_a_step_does_not_improve(bert):
     rows = texts(60)
     given = problem(bert, rows.select(range(40)), rows.select(range(40, 60)))

@@ -85,6 +85,7 @@ def labels(count):
     return dataset_with([" and ".join(row) for row in rows], rows, "labels")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "test", "least"),
     [
@@ -112,6 +113,7 @@ def test_accurate_and_the_same_after_loading(train, test, least, tmp_path):
     assert fitted.trained()[0].share == 1.0 and fitted.trained()[0].parameters > 0
 
 
+@pytest.mark.slow
 def test_a_table_with_interactions_gets_trees_and_a_line_gets_a_linear_model():
     trees, line = fit(people(300)), fit(vectors(range(200)))
     assert trees.trees is not None and trees.history[-1]["other"] < trees.validation_score
@@ -125,6 +127,7 @@ def test_digits_beat_a_linear_model_on_pixels():
     assert score(fit(digits(order[:1200])), digits(order[1200:])) > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "train",
     [
@@ -160,6 +163,7 @@ def test_tiny_data(train, tmp_path):
     assert all(np.array_equal(one, other) for one, other in zip(outputs, again))
 
 
+@pytest.mark.slow
 def test_unseen_categories_and_missing_cells_at_prediction():
     fitted = fit(people(120))
     columns = {"age": [None, 50.0], "town": ["Atlantis", None], "income": [None, 9e9]}

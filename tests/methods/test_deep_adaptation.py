@@ -165,6 +165,7 @@ def test_a_missing_domain_is_named():
         Mcc().fit(given.replace(domain=None))
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
     method = Dann(epochs=2, batch_size=32)
@@ -205,6 +206,7 @@ def test_the_choice_is_among_methods_and_settings():
             Deepadapt(of=of).candidates()
 
 
+@pytest.mark.slow
 def test_it_abstains_where_nothing_is_to_be_gained():
     """Target rows of the labelled domain itself: every network is right, none is ahead, and the control ships."""
     rows = digits(200)
@@ -220,6 +222,7 @@ def test_it_abstains_where_nothing_is_to_be_gained():
     assert np.array_equal(fitted.outputs(there.without("target")), fitted.control.outputs(there.without("target")))
 
 
+@pytest.mark.slow
 def test_the_checkpoint_whose_predictions_tell_most_is_kept():
     method, given = Mcc(epochs=4, batch_size=32, checkpoint="information"), problem(90)[0]
     fitted = method.fit(given)

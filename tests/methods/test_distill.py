@@ -190,6 +190,7 @@ def test_a_student_recovers_a_linear_teacher_from_unlabelled_rows_alone(monkeypa
     assert fitted.history[-1]["rows"] == 202 and fitted.history[-1]["labelled"] == 2
 
 
+@pytest.mark.slow
 def test_boosted_trees_teach_a_linear_model_of_a_table():
     train = table(60, 0)
     task = Regression.learn(train)
@@ -249,6 +250,7 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_saved_run_teaches_and_is_not_needed_to_predict(run, tmp_path):
     import shutil
 
