@@ -156,6 +156,19 @@ def tiny_voice(folder: Path) -> Source:
     return VoiceEncoder.assemble(sizes, weights.state(network), card)
 
 
+def tiny_musicnn(folder: Path) -> Source:
+    """A musicnn of a few channels."""
+    from headstart.sources import weights
+    from headstart.sources.musicnn import Network, assembled
+
+    sizes = {"bands": 96, "timbre": 3, "rhythm": 2, "middle": 4, "dense": 5}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Network(**sizes)
+    card = {"name": "tiny", "architecture": "musicnn", "origin": "random weights", "licence": "none", "description": ""}
+    return assembled(sizes, weights.state(network), card)
+
+
 def series(folder: Path) -> Source:
     from headstart.sources.series import Series
 
@@ -167,6 +180,7 @@ SOURCES = {
     "glyph": glyph,
     "hf": tiny_bert,
     "identity": identity,
+    "musicnn": tiny_musicnn,
     "speech": tiny_wav2vec,
     "series": series,
     "timm": tiny_timm,
