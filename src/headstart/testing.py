@@ -397,7 +397,7 @@ def _check_classes(ranker: Ranker) -> None:
 
 
 def _check_groups(ranker: Ranker) -> None:
-    """Rows of a group are alike and of one class, which nothing else tells: only what leaves out whole groups sees it."""
+    """Rows of a group are alike and of one class, which nothing else tells: only leaving out whole groups shows it."""
     generator = np.random.default_rng(2)
     group = np.repeat(np.arange(20), 6)
     features = generator.normal(size=(20, 8))[group] + 0.01 * generator.normal(size=(120, 8))

@@ -95,7 +95,7 @@ class Probe(Method):
         return ["pooled", *(layer.name for layer in reversed(source.layers()[:-1]))]
 
     def _depths(self, problem: Problem, targets: Any) -> dict[str, float]:
-        """The score of each output that is ranked, by `probe_cv` on up to `RANKED` rows; of equal ones the last leads."""
+        """The score of each output that is ranked, by `probe_cv` on up to `RANKED` rows, the last first."""
         extractor, train = problem.extractor, problem.train
         assert extractor is not None
         names = self._ranked(extractor, problem.task)

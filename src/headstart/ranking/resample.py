@@ -68,7 +68,8 @@ def calibrate(
     """The score of features [N,D] with its spread and its chance level.
 
     strata: integers [N]; each half holds half of every stratum. owner: [N] ascending, the row that an item (a word)
-    belongs to; whole rows are drawn then. groups: integers [N], which the score is given. The halves depend on strata, owner and seed alone: equal for all sources.
+    belongs to; whole rows are drawn then. groups: integers [N], which the score is given. The halves depend on strata,
+    owner and seed alone: equal for all sources.
     """
     rng = np.random.default_rng(seed)
     masks = halves(strata, resamples, rng) if owner is None else _owned(owner, resamples, rng)
