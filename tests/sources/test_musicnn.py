@@ -102,7 +102,8 @@ def reference(levels, arrays):
     third = normalised(convolved(second, arrays, 7), arrays, 8)[:, 0] + second
     whole = np.concatenate([front, first, second, third], axis=1)  # [T,C]
     pools = np.stack([whole.max(0), whole.mean(0)], axis=1).ravel()
-    dense = np.maximum(normalised(pools, arrays, 9) @ arrays["dense/kernel"] + arrays["dense/bias"], 0)
+    pools = normalised(pools, arrays, 9)
+    dense = np.maximum(pools @ arrays["dense/kernel"] + arrays["dense/bias"], 0)
     return np.concatenate([pools, normalised(dense, arrays, 10)])
 
 

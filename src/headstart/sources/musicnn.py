@@ -2,9 +2,9 @@
 
 musicnn (Pons & Serra 2019, arXiv:1909.06654) reads 96 log-mel bands of 3 seconds. Wide filters over pitch listen for
 timbre, long ones over time for rhythm; three residual layers follow, and of all their channels the maximum and the mean
-over time go through a matrix to 50 tags. Features are those maxima and means [2C], and the output of the matrix before
-the tags [U], side by side, the mean over the windows of a sound. A sound shorter than 3 seconds is repeated, as in
-training; a longer one is cut into windows of 3 seconds, evenly spread so that all of it is read.
+over time go through two matrices to 50 tags. Features are those maxima and means, as they enter the first matrix [2C],
+and its output [U], side by side, the mean over the windows of a sound. A sound shorter than 3 seconds is repeated, as
+in training; a longer one is cut into windows of 3 seconds, evenly spread so that all of it is read.
 
 Weights: the wheel's TensorFlow checkpoint (`tf_checkpoint.py`), of the MagnaTagATune or the Million Song Dataset.
 """
@@ -71,8 +71,7 @@ class Musicnn(Source):
 
     def forward(self, batch: Batch) -> Features:
         """pooled [B,2C+U]."""
-        pools, dense = self.network(batch.inputs["spectrogram"].flatten(0, 1))
-        return Features(self._mean(torch.cat([pools, dense], dim=1), batch))
+        return Features(self._mean(self.network(batch.inputs["spectrogram"].flatten(0, 1)), batch))
 
     def pool_cut(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Of channels over time [B*W,C,T] the maxima and the means; the mean over the windows."""
@@ -134,16 +133,16 @@ class Network(nn.Module):
         self.before, self.dense = nn.BatchNorm1d(pooled, eps=EPSILON), nn.Linear(pooled, dense)
         self.after = nn.BatchNorm1d(dense, eps=EPSILON)
 
-    def forward(self, spectrogram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[B,T,F] to maxima and means [B,2C] and what stands before the tags [B,U]."""
+    def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        """[B,T,F] to maxima and means, normalised, and what stands before the tags, [B,2C+U]."""
         x = self.normal(spectrogram.unsqueeze(1))  # [B,1,T,F]
         front = torch.cat([block(x) for block in (*self.timbral, *self.temporal)], dim=1)  # [B,C,T]
         found = [front]
         for place, block in enumerate(self.middle):
             y = block(found[-1].transpose(1, 2).unsqueeze(1))
             found.append(y if place == 0 else found[-1] + y)
-        pools = over_time(torch.cat(found, dim=1))
-        return pools, self.after(functional.relu(self.dense(self.before(pools))))
+        pools = self.before(over_time(torch.cat(found, dim=1)))
+        return torch.cat([pools, self.after(functional.relu(self.dense(pools)))], dim=1)
 
 
 class Block(nn.Module):
