@@ -5,9 +5,9 @@
 
 voices: who of four people speaks, in the prompts of a telephone exchange (Debian's asterisk-core-sounds-*-wav, 8 kHz,
 of at least a second; silences left out). Allison Smith is heard in English for training and in Spanish for the test;
-June Wallack (French), Carlo Flora (Italian) and the voice of ivrvoice.ru (Russian) say other prompts in the test than in
-training. 50 clips of each person in each part. The score of the run is that of all four; the share of Allison's Spanish
-clips that are told right is printed besides.
+June Wallack (French), Carlo Flora (Italian) and the voice of ivrvoice.ru (Russian) say other prompts in the test than
+in training. 50 clips of each person in each part. The score of the run is that of all four; the share of Allison's
+Spanish clips that are told right is printed besides.
 
 instruments: twenty General MIDI instruments, ten notes of each from two octaves and a half, as they sound in one sound
 font (Debian's timgm6mb-soundfont) for training and in another (fluid-soundfont-gm) for the test; tinysoundfont plays,

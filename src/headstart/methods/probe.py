@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from headstart import augmented
 from headstart.errors import MethodError
 from headstart.methods.base import Method, Problem, hyper
 from headstart.methods.network import NetworkFitted, layer_rows
@@ -43,6 +44,7 @@ class Probe(Method):
     layers: str = hyper("auto", "last, auto (the last, the last three, or the best depth), or names with commas")
     strength: float = hyper(0.0, "inverse regularisation; 0 = chosen by cross-validation", low=0.0, high=1e9)
     folds: int = hyper(5, "folds of the cross-validation", low=2, high=50)
+    augment: int = hyper(0, "augmented copies of each training row besides (sounds, images)", low=0, high=100)
 
     def fit(self, problem: Problem) -> NetworkFitted:
         """Fit on the training rows alone; ``problem.valid`` is not read."""
@@ -99,9 +101,11 @@ class Probe(Method):
         extractor, train = problem.extractor, problem.train
         assert extractor is not None
         names = self._ranked(extractor, problem.task)
+        if not names or len(train) < LEAST_ROWS:
+            return {}
         rows = np.sort(np.random.default_rng([problem.seed, 4]).permutation(len(train))[:RANKED])
         targets = np.asarray(targets)[rows]
-        if not names or len(rows) < LEAST_ROWS or (targets == targets[:1]).all():
+        if (targets == targets[:1]).all():
             return {}
         groups, part, ranker = train.groups(), train.select(rows.tolist()), ProbeCV()
         kept = None if groups is None else groups[rows]
@@ -136,6 +140,8 @@ class Probe(Method):
             strengths = [value for value in STRENGTHS if near / 4 < value < near * 4]
         groups, weights = problem.train.groups(), problem.train.weights()
         if outputs == ("tokens",):
+            if self.augment:
+                raise MethodError("HS-METHOD-003", "probe: words have no augmented copies.", "Leave --augment out.")
             rows = extractor.tokens(problem.train)
             X = np.concatenate(rows)
             y = np.concatenate([target[: len(row)] for row, target in zip(rows, targets)])
@@ -144,10 +150,16 @@ class Probe(Method):
                 problem.task, X, y, groups=groups, seed=problem.seed, strengths=strengths, folds=self.folds,
                 owner=owner, weights=weights, outside=outside,
             )  # fmt: skip
-        blocks = extractor.blocks(problem.train, outputs)
+        blocks, count = extractor.blocks(problem.train, outputs), len(problem.train)
+        if self.augment:
+            more = augmented.copies(extractor, problem.train, outputs, self.augment, problem.seed)
+            blocks = [np.concatenate(pair) for pair in zip(blocks, more)]
+            groups = np.arange(count) if groups is None else groups  # a row and its copies share a fold
+            targets, groups, weights = (augmented.repeated(each, self.augment) for each in (targets, groups, weights))
         factors = balance(blocks)
         fit = fit_linear(
             problem.task, np.concatenate(blocks, axis=1) * factors, targets, groups=groups, seed=problem.seed,
             strengths=strengths, folds=self.folds, weights=weights, outside=outside,
         )  # fmt: skip
-        return replace(fit, weight=fit.weight * factors)
+        of_rows = None if fit.cv_outputs is None else fit.cv_outputs[:count]
+        return replace(fit, weight=fit.weight * factors, cv_outputs=of_rows)
