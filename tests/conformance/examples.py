@@ -159,14 +159,14 @@ def tiny_voice(folder: Path) -> Source:
 def tiny_musicnn(folder: Path) -> Source:
     """A musicnn of a few channels."""
     from headstart.sources import weights
-    from headstart.sources.musicnn import Network, assembled
+    from headstart.sources.musicnn import Musicnn, Network
 
     sizes = {"bands": 96, "timbre": 3, "rhythm": 2, "middle": 4, "dense": 5}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Network(**sizes)
     card = {"name": "tiny", "architecture": "musicnn", "origin": "random weights", "licence": "none", "description": ""}
-    return assembled(sizes, weights.state(network), card)
+    return Musicnn.assemble(sizes, weights.state(network), card)
 
 
 def series(folder: Path) -> Source:

@@ -12,7 +12,7 @@ Weights: the wheel's TensorFlow checkpoint (`tf_checkpoint.py`), of the MagnaTag
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,8 @@ from torch import nn
 from torch.nn import functional
 
 from headstart.errors import SourceError
-from headstart.sources import mel, tf_checkpoint, weights
-from headstart.sources.audio import AudioReader
-from headstart.sources.base import Card, Source
+from headstart.sources import mel, tf_checkpoint
+from headstart.sources.audio_network import AudioNetwork
 from headstart.types import Batch, Features, Json, Sample
 
 LENGTH, HOP = 512, 256
@@ -39,14 +38,16 @@ EPSILON = 1e-3
 """What TensorFlow adds to a variance."""
 
 
-class Musicnn(Source):
+class Musicnn(AudioNetwork):
     """The network up to the layer before the tags. settings: those of `Network`."""
 
     provider = "musicnn"
+    depths = False  # all layers are in the features already
 
-    def __init__(self, card: Card, network: nn.Module, settings: Json, reader: AudioReader | None = None) -> None:
-        super().__init__(card, network)
-        self._settings, self.reader = settings, reader or AudioReader()
+    @staticmethod
+    def built(settings: Json, drawn: bool = True) -> nn.Module:
+        """See `AudioNetwork.built`."""
+        return Network(**settings)
 
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
         """Sounds to ``spectrogram`` [B,W,T,F] and ``there`` [B,W], those of W windows that the row has."""
@@ -87,33 +88,6 @@ class Musicnn(Source):
     def cost(self, sample: Sample) -> int:
         """The windows of a sample."""
         return max(1, math.ceil(self.reader.cost(sample) * self.reader.rate / (10 * FRAMES * HOP)))
-
-    def example(self) -> Batch:
-        """Two chirps of different length."""
-        times = np.arange(64000, dtype=np.float32) / 16000
-        chirp = np.sin(2 * np.pi * (200 + 200 * times) * times)
-        return self.preprocess([(chirp[:9000], 16000), (chirp, 16000)])
-
-    def fresh_network(self) -> nn.Module:
-        """See `Source.fresh_network`."""
-        return Network(**self._settings)
-
-    def settings(self) -> Json:
-        """Everything besides the weights that determines the features."""
-        return {**self._settings, "reader": self.reader.settings()}
-
-    def save(self, folder: Path) -> None:
-        """See `Source.save`."""
-        weights.write(folder, self)
-
-    @classmethod
-    def load(cls, folder: Path) -> Musicnn:
-        """See `Source.load`."""
-        card, settings, tensors = weights.read(folder)
-        reader = AudioReader.load(settings.pop("reader"))
-        with torch.random.fork_rng(devices=[]):
-            network = Network(**settings)
-        return cls(card, weights.fill(network, tensors, card.name), settings, reader)
 
 
 # --- the network -----------------------------------------------------------------------------------------------------
@@ -168,20 +142,6 @@ def over_time(channels: torch.Tensor) -> torch.Tensor:
 # --- from weights ----------------------------------------------------------------------------------------------------
 
 
-def assembled(settings: Json, tensors: Mapping[str, torch.Tensor], card: Json) -> Musicnn:
-    """The source of these tensors. card: name, architecture, origin, licence, description. Raises HS-SOURCE-004."""
-    with torch.random.fork_rng(devices=[]):
-        network = Network(**settings)
-    weights.fill(network, tensors, card["name"])
-    numbers: Json = {
-        "modality": "audio",
-        "width": network.dense.in_features + network.dense.out_features,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "digest": weights.digest(weights.state(network)),
-    }
-    return Musicnn(Card(**card, **numbers), network, settings)
-
-
 def from_checkpoint(index: Path, card: Json) -> Musicnn:
     """The source in a checkpoint, by its index. Raises SourceError HS-SOURCE-004, HS-SOURCE-008."""
     found = tf_checkpoint.read(index, index.with_name(index.name.replace(".index", ".data-00000-of-00001")))
@@ -203,7 +163,7 @@ def from_checkpoint(index: Path, card: Json) -> Musicnn:
         sizes = {"bands": 96, "timbre": timbre, "rhythm": len(found["conv2d_2/bias"]), "middle": middle}
     except (KeyError, ValueError) as error:
         raise SourceError("HS-SOURCE-008", f"{index} holds no musicnn ({error}).", "Fetch the source again.") from error
-    return assembled({**sizes, "dense": len(tensors["dense.bias"])}, tensors, card)
+    return Musicnn.assemble({**sizes, "dense": len(tensors["dense.bias"])}, tensors, card)
 
 
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}

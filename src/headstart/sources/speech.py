@@ -34,7 +34,6 @@ class Speech(AudioNetwork):
     """A network from waves to frames. settings: ``config``, ``normalise`` (each window), ``mask`` (it takes one)."""
 
     provider = "speech"
-    depths = True
 
     @staticmethod
     def built(settings: Json, drawn: bool = True) -> nn.Module:

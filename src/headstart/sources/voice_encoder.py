@@ -34,7 +34,6 @@ class VoiceEncoder(AudioNetwork):
     """The recurrent encoder. settings: ``bands``, ``width``, ``depth``."""
 
     provider = "voice_encoder"
-    depths = True
 
     @staticmethod
     def built(settings: Json, drawn: bool = True) -> nn.Module:

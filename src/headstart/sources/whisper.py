@@ -38,7 +38,6 @@ class Whisper(AudioNetwork):
     """The encoder with fixed positions. settings: ``bands``, ``width``, ``depth``, ``heads``, ``positions``."""
 
     provider = "whisper"
-    depths = True
 
     @staticmethod
     def built(settings: Json, drawn: bool = True) -> nn.Module:
