@@ -33,7 +33,7 @@ def read(index: Path, data: Path) -> dict[str, np.ndarray]:
         entries = dict(_entries(table))
         shards = _fields(entries.pop(b"", b"")).get(1, 1)
         if shards != 1:
-            raise ValueError(f"{shards} shards; expected 1")
+            raise ValueError("it has several shards")
         found = {name.decode(): _variable(_fields(value), content) for name, value in entries.items()}
     except (ValueError, IndexError, TypeError, struct.error, UnicodeDecodeError) as error:
         raise SourceError("HS-SOURCE-008", f"{index} is no TensorFlow checkpoint, or damaged ({error}).") from error
@@ -78,7 +78,7 @@ def _variable(entry: dict[int, int | bytes], content: memoryview) -> np.ndarray 
     offset, size = int(entry.get(4, 0)), int(entry.get(5, 0))
     if offset + size > len(content):
         raise ValueError("the data end too early")
-    return np.frombuffer(content[offset : offset + size], _TYPES[int(kind)]).reshape([int(n) for n in shape])  # type: ignore[arg-type]
+    return np.frombuffer(content[offset : offset + size], _TYPES[int(kind)]).reshape([int(n) for n in shape])
 
 
 def _fields(message: int | bytes) -> dict[int, int | bytes]:
