@@ -169,6 +169,31 @@ def tiny_musicnn(folder: Path) -> Source:
     return Musicnn.assemble(sizes, weights.state(network), card)
 
 
+def tiny_ast(folder: Path) -> Source:
+    """An Audio Spectrogram Transformer of two layers and width 32."""
+    from headstart.sources import hf
+    from headstart.sources.torchvision_compat import heal
+
+    heal()  # transformers imports torchvision
+    import transformers
+
+    config = transformers.ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_length=128,
+        num_mel_bins=32,
+        frequency_stride=16,
+        time_stride=16,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.ASTModel(config).save_pretrained(folder / "ast")
+    transformers.ASTFeatureExtractor(num_mel_bins=32, max_length=128).save_pretrained(folder / "ast")
+    return hf.open_model(str(folder / "ast"))
+
+
 def series(folder: Path) -> Source:
     from headstart.sources.series import Series
 
@@ -181,6 +206,7 @@ SOURCES = {
     "hf": tiny_bert,
     "identity": identity,
     "musicnn": tiny_musicnn,
+    "spectrogram": tiny_ast,
     "speech": tiny_wav2vec,
     "series": series,
     "timm": tiny_timm,
