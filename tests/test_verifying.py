@@ -68,6 +68,14 @@ def test_what_cannot_be_compared_is_refused(place, capsys):
         verifying.calibrate(run, place / "known")
     assert caught.value.code == "HS-DATA-012"
     verifying.calibrate(run, place / "others")
+    (place / "texts" / "a").mkdir(parents=True)
+    for number in range(9):
+        (place / "texts" / "a" / f"{number}.txt").write_text(f"text {number}")
+    with pytest.raises(DataError, match="holds text; the run reads audio"):
+        verifying.calibrate(run, place / "texts")
+    table = {"audio": [str(path) for path in sorted((place / "others").rglob("*.wav"))]}
+    table["label"] = [path.split("/")[-2] for path in table["audio"]]
+    assert verifying.calibrate(run, table) == verifying.calibrate(run, place / "others")
     one = str(next((place / "known").rglob("*.wav")))
     with pytest.raises(UsageError, match="one sample alone"):
         verifying.verify(run, [one])

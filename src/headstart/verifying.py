@@ -3,9 +3,10 @@
     headstart verify RUN --calibrate clips/          # once: a threshold, and what it is worth on others
     headstart verify RUN enrolled.wav ... asked.wav  # the last one against those before it
 
-What is compared is the cosine between the features that the run's model reads, less what all clips have in common. The
-threshold comes from labelled clips that are no part of the question: half of their labels (speakers) choose it, at
-equal errors, and the other half, none of whom took part, say how often it errs. Labels need not be those of the run.
+What is compared is the cosine between the features that the run's model reads. (Less the mean of the clips that choose
+the threshold, it told nine voices apart no better, and the threshold was of no use for others.) The threshold comes
+from labelled clips that are no part of the question: half of their labels (speakers) choose it, at equal errors, and
+the other half, none of whom took part, say how often it errs. Labels need not be those of the run.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 
 from headstart import disk
 from headstart.artefact import Artefact
+from headstart.datasets.read import read
 from headstart.errors import ArtefactError, DataError, UsageError
 from headstart.evidence.verification import cost_at, equal_error_rate, likeness, minimum_cost, rates_at, trials
 from headstart.methods.network import NetworkFitted
@@ -27,11 +29,12 @@ from headstart.types import Json, Sample
 
 FILE = "verification.json"
 LEAST = 4  # labels, so that two choose and two judge
+MANY = 10  # labels that should choose
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold and how it was found. centre: [D] of the features. enrolled: clips that stand for a label.
+    """A threshold and how it was found. enrolled: clips that stand for a label.
 
     chosen_on, judged_on: labels that chose the threshold, and those on which the rates were measured. eer, min_dcf,
     dcf: on the latter; misses, alarms: at the threshold. weights: digest of the network whose features are meant.
@@ -49,7 +52,6 @@ class Calibration:
     alarms: float
     outputs: list[str]
     weights: str
-    centre: list[float]
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,18 @@ class Answered:
 def calibrate(run: Artefact, data: Any, *, enrolled: int = 3, seed: int = 0) -> Calibration:
     """Choose a threshold on half of the labels of ``data`` and measure it on the other half; kept in the run's folder.
 
-    data: labelled rows as the run reads them. enrolled: clips that stand for a label.
+    data: a folder of class folders, or labelled rows as the run reads them. enrolled: clips that stand for a label.
 
     Raises UsageError HS-USAGE-001 for a run whose model reads no features of a source, DataError
     HS-DATA-012 for fewer than four labels with more than ``enrolled`` clips.
     """
     fitted = _reader(run)
-    rows = run.read(data, labelled=True)
+    rows = read(data) if isinstance(data, str | Path) and Path(data).is_dir() else run.read(data, labelled=True)
+    if rows.modality != fitted.source.card.modality:
+        raise DataError(
+            "HS-DATA-015", f"{rows.origin} holds {rows.modality}; the run reads {fitted.source.card.modality}.",
+            "Give labelled samples of that kind.",
+        )  # fmt: skip
     labels = np.asarray([str(label) for label in rows.targets()])
     names, counts = np.unique(labels, return_counts=True)
     able = names[counts > enrolled]
@@ -89,15 +96,14 @@ def calibrate(run: Artefact, data: Any, *, enrolled: int = 3, seed: int = 0) -> 
     shuffled = np.random.default_rng(seed).permutation(able)
     chooses, judges = np.sort(shuffled[: len(able) // 2]), np.sort(shuffled[len(able) // 2 :])
     first, second = np.isin(labels, chooses), np.isin(labels, judges)
-    centre = features[first].mean(axis=0, dtype=np.float64)
-    known = trials(features[first], labels[first], centre, enrolled=enrolled, seed=seed)
-    asked = trials(features[second], labels[second], centre, enrolled=enrolled, seed=seed)
+    known = trials(features[first], labels[first], enrolled=enrolled, seed=seed)
+    asked = trials(features[second], labels[second], enrolled=enrolled, seed=seed)
     threshold = equal_error_rate(*known)[1]
     misses, alarms = rates_at(threshold, *asked)
     found = Calibration(
         threshold, enrolled, chooses.tolist(), judges.tolist(), len(asked[0]), equal_error_rate(*asked)[0],
         minimum_cost(*asked)[0], cost_at(threshold, *asked), misses, alarms, list(fitted.outputs_used),
-        fitted.source.card.digest, centre.tolist(),
+        fitted.source.card.digest,
     )  # fmt: skip
     disk.replace_text(run.folder / FILE, json.dumps(asdict(found), indent=1))
     return found
@@ -122,7 +128,7 @@ def verify(run: Artefact, samples: Sequence[Sample]) -> Answered:
         first = rows.rejects[0]
         raise DataError("HS-DATA-010", f"{first.path or first.row}: {first.reason}.", "Give another clip.")
     features = fitted.extractor.matrix(rows, fitted.outputs_used)
-    score = float(likeness(features[:-1], features[-1:], np.asarray(known.centre))[0])
+    score = float(likeness(features[:-1], features[-1:])[0])
     return Answered(score >= known.threshold, score, known.threshold, len(samples) - 1)
 
 

@@ -70,16 +70,15 @@ def test_trials_never_ask_about_an_enrolled_row():
     """Features that name their row: an enrolled row would score 1 against itself."""
     X = np.eye(12)
     labels = np.repeat(["a", "b", "c", "rare"], [4, 4, 3, 1])
-    scores, same = trials(X, labels, np.zeros(12), enrolled=2, draws=5)
+    scores, same = trials(X, labels, enrolled=2, draws=5)
     assert len(scores) == 5 * 3 * 10 and not scores.any()
     assert same.sum() == 5 * (2 + 2 + 1)
-    assert len(trials(X, labels, np.zeros(12), enrolled=4)[0]) == 0
+    assert len(trials(X, labels, enrolled=4)[0]) == 0
 
 
 def test_likeness_is_the_cosine_to_the_mean_direction():
     generator = np.random.default_rng(0)
-    known, asked, centre = generator.normal(size=(3, 5)), generator.normal(size=(4, 5)), generator.normal(size=5)
-    unit = [(row - centre) / np.linalg.norm(row - centre) for row in known]
-    model = np.mean(unit, axis=0)
-    expected = [(row - centre) @ model / np.linalg.norm(row - centre) / np.linalg.norm(model) for row in asked]
-    assert likeness(known, asked, centre) == pytest.approx(expected)
+    known, asked = generator.normal(size=(3, 5)), generator.normal(size=(4, 5))
+    model = np.mean([row / np.linalg.norm(row) for row in known], axis=0)
+    expected = [row @ model / np.linalg.norm(row) / np.linalg.norm(model) for row in asked]
+    assert likeness(known, asked) == pytest.approx(expected)

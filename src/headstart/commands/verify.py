@@ -43,6 +43,8 @@ def verify(
                 f"on {len(found.judged_on)} others ({found.trials:,} trials): EER {found.eer:.3f}, minDCF "
                 f"{found.min_dcf:.3f}; at the threshold {found.misses:.1%} missed, {found.alarms:.1%} false alarms",
             ]
+            if len(found.chosen_on) < verifying.MANY:
+                lines.append(f"fewer than {verifying.MANY} labels chose it: of more the threshold would be surer")
         if samples:
             answer = verifying.verify(loaded, samples)
             data |= answer.to_json()

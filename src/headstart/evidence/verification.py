@@ -86,18 +86,13 @@ def _cost(missed: Array, alarmed: Array, prior: float, miss: float, alarm: float
     return np.asarray((miss * prior * missed + alarm * (1 - prior) * alarmed) / always)
 
 
-def likeness(enrolled: Array, questioned: Array, centre: Array) -> Array:
-    """Cosine similarity [n] of each row of ``questioned`` [n,D] to the mean direction of ``enrolled`` [k,D].
-
-    centre: [D], what all rows have in common, taken off first.
-    """
-    model = _directions(enrolled, centre).mean(axis=0)
-    return np.asarray(_directions(questioned, centre) @ (model / max(float(np.linalg.norm(model)), 1e-12)))
+def likeness(enrolled: Array, questioned: Array) -> Array:
+    """Cosine similarity [n] of each row of ``questioned`` [n,D] to the mean direction of ``enrolled`` [k,D]."""
+    model = _directions(enrolled).mean(axis=0)
+    return np.asarray(_directions(questioned) @ (model / max(float(np.linalg.norm(model)), 1e-12)))
 
 
-def trials(
-    features: Array, labels: Array, centre: Array, *, enrolled: int = 3, draws: int = 10, seed: int = 0
-) -> tuple[Array, Array]:
+def trials(features: Array, labels: Array, *, enrolled: int = 3, draws: int = 10, seed: int = 0) -> tuple[Array, Array]:
     """Scores [n] and truth [n] of trials among labelled rows: ``enrolled`` rows of a label against rows that are not
     among them, its own and those of the other labels.
 
@@ -112,13 +107,13 @@ def trials(
                 continue
             chosen = generator.permutation(own)[:enrolled]
             rest = np.setdiff1d(np.arange(len(labels)), chosen)
-            scores.append(likeness(features[chosen], features[rest], centre))
+            scores.append(likeness(features[chosen], features[rest]))
             same.append(labels[rest] == label)
     if not scores:
         return np.zeros(0), np.zeros(0, bool)
     return np.concatenate(scores), np.concatenate(same)
 
 
-def _directions(rows: Array, centre: Array) -> Array:
-    moved = np.asarray(rows, np.float64) - centre
-    return np.asarray(moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12))
+def _directions(rows: Array) -> Array:
+    rows = np.asarray(rows, np.float64)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
