@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--method", default="probe")
     parser.add_argument("--budget", default="4m")
     parser.add_argument("--clips", type=int, default=CLIPS, help="of a person in each part")
-    given = parser.parse_args()
+    given, further = parser.parse_known_args()  # such as --layers last
     work = given.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     rows = list({"voices": voices, "instruments": instruments}[given.what](work, given.clips))
@@ -112,7 +112,7 @@ def main() -> None:
         csv.writer(file).writerows([("path", "label", "split"), *(row[:3] for row in rows)])
     run = work / f"{given.what}-run"
     command = ["fit", str(table), "--target", "label", "--source", given.source, "--method", given.method]
-    command += ["--budget", given.budget, "--fresh"]
+    command += ["--budget", given.budget, "--fresh", *further]
     subprocess.run([sys.executable, "-m", "headstart", *command, "--out", str(run)], check=True)
     if given.what == "voices":
         import headstart

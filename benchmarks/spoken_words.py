@@ -131,9 +131,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/spoken"))
     parser.add_argument("--source", default="whisper_tiny_en")
     parser.add_argument("--method", default="probe")
-    parser.add_argument("--augment", type=int, default=0, help="augmented copies of each training clip")
     parser.add_argument("--budget", default="2m")
-    given = parser.parse_args()
+    given, further = parser.parse_known_args()  # such as --augment 5
     work = given.work.absolute()
     rows = {"words": words, "synthesisers": synthesisers, "speakers": speakers}[given.what](
         Flite(work), work / given.what
@@ -142,7 +141,7 @@ def main() -> None:
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "split"), *rows])
     command = ["fit", str(table), "--target", "label", "--source", given.source, "--method", given.method]
-    command += ["--budget", given.budget, "--fresh", *(["--augment", str(given.augment)] if given.augment else [])]
+    command += ["--budget", given.budget, "--fresh", *further]
     subprocess.run([sys.executable, "-m", "headstart", *command, "--out", str(work / f"{given.what}-run")], check=True)
 
 

@@ -5,7 +5,8 @@ features sees each row as it is, and takes for the class what a little noise wou
 each augmented as the source does it in training, show the head what stays. They are for the rows that are fitted alone:
 what is predicted goes through the network as it is.
 
-Copy k of a row depends on the row, k and the seed alone, not on the other rows. Copies live as long as the extractor.
+Copy k of a row depends on the row and k alone, so that folds and learning curves share what was computed once. Copies
+live as long as the extractor.
 """
 
 from __future__ import annotations
@@ -26,15 +27,13 @@ BATCH = 16  # copies of one shape that run together
 _KEPT: WeakKeyDictionary[Extractor, dict[tuple[str, str], np.ndarray]] = WeakKeyDictionary()
 
 
-def copies(
-    extractor: Extractor, dataset: Dataset, outputs: Sequence[str], count: int, seed: int = 0
-) -> list[np.ndarray]:
+def copies(extractor: Extractor, dataset: Dataset, outputs: Sequence[str], count: int) -> list[np.ndarray]:
     """The named outputs of ``count`` augmented copies of every row, each a matrix [count * N,D]: all first copies, then
     all second ones. outputs: ``pooled`` or names of layers.
     """
     kept = _KEPT.setdefault(extractor, {})
     rows = [(row, str(digest)) for row, digest in enumerate(dataset.fingerprints())] * count
-    keys = [_key(digest, at // max(len(dataset), 1), seed) for at, (_, digest) in enumerate(rows)]
+    keys = [_key(digest, at // max(len(dataset), 1)) for at, (_, digest) in enumerate(rows)]
     missing = {key: row for key, (row, _) in zip(keys, rows) if any((key, output) not in kept for output in outputs)}
     waiting: dict[tuple[tuple[int, ...], ...], list[tuple[str, Batch]]] = {}
     for done, (key, row) in enumerate(missing.items()):
@@ -75,5 +74,5 @@ def _run(
             kept[key, output] = value
 
 
-def _key(digest: str, copy: int, seed: int) -> str:
-    return hashlib.sha256(f"{digest} {copy} {seed}".encode()).hexdigest()
+def _key(digest: str, copy: int) -> str:
+    return hashlib.sha256(f"{digest} {copy}".encode()).hexdigest()

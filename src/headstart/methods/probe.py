@@ -152,7 +152,7 @@ class Probe(Method):
             )  # fmt: skip
         blocks, count = extractor.blocks(problem.train, outputs), len(problem.train)
         if self.augment:
-            more = augmented.copies(extractor, problem.train, outputs, self.augment, problem.seed)
+            more = augmented.copies(extractor, problem.train, outputs, self.augment)
             blocks = [np.concatenate(pair) for pair in zip(blocks, more)]
             groups = np.arange(count) if groups is None else groups  # a row and its copies share a fold
             targets, groups, weights = (augmented.repeated(each, self.augment) for each in (targets, groups, weights))

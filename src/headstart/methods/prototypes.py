@@ -55,7 +55,7 @@ class Prototypes(Method):
         X, y, weights = problem.extractor.matrix(train), task.encode(train.targets()), train.weights()
         groups, count = train.groups(), len(train)
         if self.augment:
-            X = np.concatenate([X, *augmented.copies(problem.extractor, train, ["pooled"], self.augment, problem.seed)])
+            X = np.concatenate([X, *augmented.copies(problem.extractor, train, ["pooled"], self.augment)])
             groups = np.arange(count) if groups is None else groups  # a row and its copies share a fold
             y, groups, weights = (augmented.repeated(each, self.augment) for each in (y, groups, weights))
         tries = SHRINKAGES if self.shrinkage < 0 else (self.shrinkage,)
