@@ -1,6 +1,7 @@
 """Words and speakers by a speech synthesiser: what Whisper's encoder knows of them, and what it does not.
 
     python benchmarks/spoken_words.py words      # 12 words, three voices for training, a fourth for the test
+    python benchmarks/spoken_words.py synthesisers # 12 words, four voices for training, espeak-ng's for the test
     python benchmarks/spoken_words.py speakers   # 5 speakers, clean for training, noise at 10 dB for the test
     python benchmarks/spoken_words.py speakers --source voice_encoder --method prototypes
 
@@ -19,13 +20,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+from debian import program
 
 WORDS = ["yes", "no", "up", "down", "left", "right", "stop", "go", "open", "close", "seven", "music"]
 SENTENCES = """the quick brown fox jumps over the lazy dog
@@ -56,28 +56,34 @@ class Flite:
     """The synthesiser on the path, or one that is unpacked into a folder."""
 
     def __init__(self, work: Path) -> None:
-        self.program, self.environment = shutil.which("flite"), dict(os.environ)
-        if self.program is None:
-            root = work / "flite"
-            root.mkdir(parents=True, exist_ok=True)
-            packages = ["flite", "libflite1", "libasound2"]
-            if not (root / "usr/bin/flite").exists():
-                subprocess.run(["apt-get", "download", "-qq", *packages], cwd=root, check=True)
-                for package in root.glob("*.deb"):
-                    subprocess.run(["dpkg", "-x", str(package), str(root)], check=True)
-            self.program = str(root / "usr/bin/flite")
-            libraries = {str(path.parent) for path in root.rglob("*.so*")}
-            self.environment["LD_LIBRARY_PATH"] = ":".join(sorted(libraries))
+        self.program, self.environment = program("flite", ["flite", "libflite1", "libasound2"], work / "flite")
 
     def say(self, voice: str, text: str, place: Path, *settings: str) -> None:
         """Write a WAV file."""
         place.parent.mkdir(parents=True, exist_ok=True)
         options = [part for setting in settings for part in ("--setf", setting)]
-        command = [str(self.program), "-voice", voice, *options, "-t", text, "-o", str(place)]
+        command = [self.program, "-voice", voice, *options, "-t", text, "-o", str(place)]
+        subprocess.run(command, env=self.environment, check=True)
+
+
+class Espeak:
+    """espeak-ng: formants by rule, where flite joins or models recordings."""
+
+    def __init__(self, work: Path) -> None:
+        packages = ["espeak-ng", "libespeak-ng1", "espeak-ng-data", "libpcaudio0", "libsonic0"]
+        self.program, self.environment = program("espeak-ng", packages, work / "espeak")
+        for data in (work / "espeak").glob("usr/lib/*/espeak-ng-data"):
+            self.environment["ESPEAK_DATA_PATH"] = str(data)
+
+    def say(self, voice: str, text: str, place: Path, speed: int) -> None:
+        """Write a WAV file."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        command = [self.program, "-v", voice, "-s", str(speed), "-w", str(place), text]
         subprocess.run(command, env=self.environment, check=True)
 
 
 def words(flite: Flite, folder: Path) -> list[tuple[str, str, str]]:
+    """Three voices of flite for training, a fourth for the test."""
     rows = []
     for voice in ("awb", "kal16", "slt", "rms"):
         for word in WORDS:
@@ -87,6 +93,19 @@ def words(flite: Flite, folder: Path) -> list[tuple[str, str, str]]:
                 settings = [f"int_f0_target_mean={mean}"] if pitch != 1.0 else []
                 flite.say(voice, word, place, f"duration_stretch={length}", *settings)
                 rows.append((str(place), word, "test" if voice == "rms" else "train"))
+    return rows
+
+
+def synthesisers(flite: Flite, folder: Path) -> list[tuple[str, str, str]]:
+    """All four voices of flite for training, four of espeak-ng for the test."""
+    espeak = Espeak(folder.parent)
+    rows = [(path, word, "train") for path, word, _ in words(flite, folder.parent / "words")]
+    for voice in ("en-us", "en-us+f3", "en-gb", "en-gb+f2"):
+        for word in WORDS:
+            for speed in (130, 160):
+                place = folder / word / f"{voice}-{speed}.wav"
+                espeak.say(voice, word, place, speed)
+                rows.append((str(place), word, "test"))
     return rows
 
 
@@ -108,19 +127,21 @@ def speakers(flite: Flite, folder: Path) -> list[tuple[str, str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("words", "speakers"))
+    parser.add_argument("what", choices=("words", "synthesisers", "speakers"))
     parser.add_argument("--work", type=Path, default=Path("runs/spoken"))
     parser.add_argument("--source", default="whisper_tiny_en")
     parser.add_argument("--method", default="probe")
     parser.add_argument("--budget", default="2m")
-    given = parser.parse_args()
+    given, further = parser.parse_known_args()  # such as --augment 5
     work = given.work.absolute()
-    rows = {"words": words, "speakers": speakers}[given.what](Flite(work), work / given.what)
+    rows = {"words": words, "synthesisers": synthesisers, "speakers": speakers}[given.what](
+        Flite(work), work / given.what
+    )
     table = work / f"{given.what}.csv"
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "split"), *rows])
     command = ["fit", str(table), "--target", "label", "--source", given.source, "--method", given.method]
-    command += ["--budget", given.budget, "--fresh"]
+    command += ["--budget", given.budget, "--fresh", *further]
     subprocess.run([sys.executable, "-m", "headstart", *command, "--out", str(work / f"{given.what}-run")], check=True)
 
 

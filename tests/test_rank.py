@@ -321,6 +321,23 @@ def test_a_table_can_be_ranked(home):
 # --- showing -------------------------------------------------------------------------------------------------------
 
 
+def test_rows_of_a_group_do_not_tell_on_each_other(home):
+    """Forty voices of six rows each; a label belongs to a voice, and nothing else tells it."""
+    generator = np.random.default_rng(0)
+    voice = np.repeat(np.arange(40), 6)
+    numbers = generator.normal(size=(40, 30))[voice] + 0.1 * generator.normal(size=(240, 30))
+    data = {f"x{i}": numbers[:, i].tolist() for i in range(30)}
+    labels = np.where(generator.permutation(40) % 2, "a", "b")[voice].tolist()
+    data |= {"voice": [f"v{v}" for v in voice], "label": labels}
+    given = {"sources": ["identity"], "ranker": "all", **QUICK}
+    alone = headstart.rank(data, "label", input=[name for name in data if name[0] == "x"], **given)
+    apart = headstart.rank(data, "label", roles={"voice": "group"}, **given)
+    assert alone.best.score > 0.95 and apart.best.score < 0.65 and apart.best.is_chance
+    assert alone.best.scores["knn"] > 0.95 and apart.best.scores["knn"] < 0.65
+    assert any("logme" in note and "cannot leave whole groups out" in note for note in apart.notes)
+    assert not any("probe_cv" in note or "knn" in note for note in apart.notes if "whole groups" in note)
+
+
 def row(source: str, place: int, score: float, seconds: float, tied: bool = False, **more) -> Row:
     fields = {"layer": None, "low": score - 0.1, "high": score + 0.1, "chance": 0.0, "chance_high": 0.05, "share": 1.0}
     return Row(

@@ -92,3 +92,24 @@ def test_the_estimator_reads_arrays_with_a_rate(tmp_path, monkeypatch):
     model = TransferClassifier(source=tiny_whisper(tmp_path), effort="quick").fit(X, y)
     assert model.predict_proba(X[:5]).shape == (5, 2)
     assert json.dumps(model.predict(X[:2]).tolist())
+
+
+@pytest.mark.slow
+def test_sounds_get_several_tags_at_once(tmp_path, monkeypatch):
+    """A low and a high tone that sound or do not, each for itself."""
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    generator, times = np.random.default_rng(0), np.arange(4000) / 8000
+    heard, tags = [], []
+    for number in range(60):
+        there = [name for name, bit in (("low", 1), ("high", 2)) if number % 4 & bit]
+        tone = sum(np.sin(2 * np.pi * {"low": 300, "high": 2500}[name] * times) for name in there)
+        heard.append(((0.2 * tone + 0.05 * generator.normal(size=4000)).astype(np.float32), 8000))
+        tags.append(there)
+    run = headstart.fit(
+        {"sound": heard, "tags": tags}, "tags", source=tiny_whisper(tmp_path), method="probe", control=False,
+        precision="fp32", out=tmp_path / "run",
+    )  # fmt: skip
+    assert run.task.name == "multilabel" and run.record.source["modality"] == "audio"
+    assert "depths" in run.fitted.history[-1]
+    said = headstart.load(tmp_path / "run").predict(heard[:8])
+    assert [sorted(each) for each in said.values] == [sorted(each) for each in tags[:8]]

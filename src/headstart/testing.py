@@ -366,6 +366,8 @@ def check_ranker(ranker: Ranker) -> None:
         _refused(ranker, features, targets[:1].repeat(len(targets), axis=0), "targets that are all the same")
     if "classes" in ranker.reads:
         _check_classes(ranker)
+        if ranker.grouped:
+            _check_groups(ranker)
 
 
 def _check_score(ranker: Ranker, features: np.ndarray, targets: np.ndarray) -> None:
@@ -392,6 +394,18 @@ def _check_classes(ranker: Ranker) -> None:
         kept = np.sort(np.concatenate([np.flatnonzero(targets != 1), np.flatnonzero(targets == 1)[:rest]]))
         part = ranker.score(features[kept], targets[kept])
         assert np.isfinite(part), f"{ranker.name} has no finite score where a class has {rest} rows"
+
+
+def _check_groups(ranker: Ranker) -> None:
+    """Rows of a group are alike and of one class, which nothing else tells: only leaving out whole groups shows it."""
+    generator = np.random.default_rng(2)
+    group = np.repeat(np.arange(20), 6)
+    features = generator.normal(size=(20, 8))[group] + 0.01 * generator.normal(size=(120, 8))
+    targets = (generator.permutation(20) % 2)[group]
+    alone, apart = ranker.score(features, targets), ranker.score(features, targets, group)
+    assert apart < alone, (
+        f"{ranker.name} says that it leaves out whole groups, but scores {apart} with and {alone} without"
+    )
 
 
 def _refused(ranker: Ranker, features: np.ndarray, targets: np.ndarray, what: str) -> None:

@@ -156,6 +156,44 @@ def tiny_voice(folder: Path) -> Source:
     return VoiceEncoder.assemble(sizes, weights.state(network), card)
 
 
+def tiny_musicnn(folder: Path) -> Source:
+    """A musicnn of a few channels."""
+    from headstart.sources import weights
+    from headstart.sources.musicnn import Musicnn, Network
+
+    sizes = {"bands": 96, "timbre": 3, "rhythm": 2, "middle": 4, "dense": 5}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Network(**sizes)
+    card = {"name": "tiny", "architecture": "musicnn", "origin": "random weights", "licence": "none", "description": ""}
+    return Musicnn.assemble(sizes, weights.state(network), card)
+
+
+def tiny_ast(folder: Path) -> Source:
+    """An Audio Spectrogram Transformer of two layers and width 32."""
+    from headstart.sources import hf
+    from headstart.sources.torchvision_compat import heal
+
+    heal()  # transformers imports torchvision
+    import transformers
+
+    config = transformers.ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_length=128,
+        num_mel_bins=32,
+        frequency_stride=16,
+        time_stride=16,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.ASTModel(config).save_pretrained(folder / "ast")
+    transformers.ASTFeatureExtractor(num_mel_bins=32, max_length=128).save_pretrained(folder / "ast")
+    return hf.open_model(str(folder / "ast"))
+
+
 def series(folder: Path) -> Source:
     from headstart.sources.series import Series
 
@@ -167,6 +205,8 @@ SOURCES = {
     "glyph": glyph,
     "hf": tiny_bert,
     "identity": identity,
+    "musicnn": tiny_musicnn,
+    "spectrogram": tiny_ast,
     "speech": tiny_wav2vec,
     "series": series,
     "timm": tiny_timm,

@@ -19,7 +19,7 @@ DEPARTMENTS = ["Tops"] * 60 + ["Dresses"] * 30 + ["Trend"] * 2
 def test_every_entry_is_complete(name):
     entry = shelf.info(name)
     assert callable(getattr(prepare, entry["make"]))
-    assert entry["format"] in ("csv", "jsonl", "image_folder")
+    assert entry["format"] in ("csv", "jsonl", "image_folder", "sound_folder")
     assert entry["target"] and entry["description"] and entry["licence"] and entry["rows"] > 0
     if entry["members"]:
         assert len(entry["sha256"]) == 64 and entry["size"] > 0
@@ -128,6 +128,17 @@ def test_digits_need_no_download():
     assert len(dataset) == 1797
     assert sorted(set(dataset.targets())) == [str(digit) for digit in range(10)]
     assert Path(dataset.samples()[0]).parent == place / "0"
+
+
+def test_spoken_words_need_no_download_and_one_voice_is_for_the_test():
+    pytest.importorskip("soundfile")
+    dataset = read(shelf.fetch("spoken_words"))
+    assert len(dataset) == shelf.info("spoken_words")["rows"] and not dataset.rejects and dataset.modality == "audio"
+    split = dataset.with_role("split")[0].name
+    voices = [Path(sample).name.split("-")[0] for sample in dataset.samples()]
+    parts = Counter(zip(dataset.values(split), voices))
+    assert parts == {("train", "awb"): 24, ("train", "kal16"): 24, ("train", "slt"): 24, ("test", "rms"): 24}
+    assert set(Counter(dataset.targets()).values()) == {8}
 
 
 @pytest.mark.slow

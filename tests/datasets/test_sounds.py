@@ -91,6 +91,18 @@ def test_a_truncated_file_is_seen(tmp_path, ending):
         assert "truncated" in (why := sounds.reason(str(path))) or "decoded" in why, why
 
 
+def test_sounds_are_checked_a_piece_at_a_time(tmp_path, monkeypatch):
+    """What is wrong with a part counts over the whole, wherever the pieces begin."""
+    monkeypatch.setattr(sounds, "PIECE", 1000)
+    quiet = np.zeros(RATE, np.float32)
+    quiet[-10:] = 0.5
+    assert sounds.reason(str(put(tmp_path / "late.wav", quiet, RATE))) == ""
+    assert "silent" in sounds.reason(str(put(tmp_path / "silent.wav", 0 * quiet, RATE)))
+    loud = np.where(np.arange(RATE) < RATE // 2, 1.0, 0.1).astype(np.float32)
+    assert "clipped (50%" in sounds.reason(str(put(tmp_path / "loud.wav", loud, RATE)))
+    assert np.allclose(sounds.read(str(tmp_path / "loud.wav"))[0], loud, atol=1e-4)
+
+
 def test_a_full_scale_sine_is_not_clipped():
     times = np.arange(RATE) / RATE
     assert sounds.reason(clip.wav(np.sin(2 * np.pi * 440 * times), RATE)) == ""

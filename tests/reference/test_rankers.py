@@ -332,3 +332,40 @@ def test_probe_cv(shape):
     assert ProbeCV().score(F, labels) == pytest.approx(expected, rel=1e-12)
     values = F[:, :2] ** 2 + np.random.default_rng(4).normal(size=(len(F), 2))
     assert ProbeCV().score(F, values) == pytest.approx(r2_score(values, left_out(F, values)), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (24, 50)], ids=str)
+def test_probe_cv_of_groups(shape):
+    """Ridge regression of scikit-learn on all groups but those of the fold; the strength of least error over all."""
+    from headstart.nn.linear import assign_folds
+
+    F, y = example(*shape)
+    groups = np.random.default_rng(6).integers(0, 8, len(F))
+    fold, Y = assign_folds(y, groups, 5, np.random.default_rng(0)), np.eye(4)[y]
+    assert all(len(np.unique(fold[groups == group])) == 1 for group in np.unique(groups)) and fold.max() == 4
+    best: tuple[float, np.ndarray] | None = None
+    for strength in STRENGTHS:
+        outputs = np.zeros_like(Y)
+        for part in range(5):
+            kept, left = fold != part, fold == part
+            largest = np.linalg.norm(F[kept] - F[kept].mean(axis=0), 2) ** 2
+            outputs[left] = Ridge(alpha=strength * largest, solver="svd").fit(F[kept], Y[kept]).predict(F[left])
+        error = float((((outputs - Y) / Y.std(axis=0)) ** 2).mean())
+        if best is None or error <= best[0]:
+            best = (error, outputs)
+    assert best is not None
+    assert ProbeCV().score(F, y, groups) == pytest.approx(np.mean(best[1].argmax(axis=1) == y), rel=1e-12)
+    assert ProbeCV().score(F, y, np.zeros(len(F), int)) == ProbeCV().score(F, y), "one group is no group"
+
+
+def test_knn_of_groups():
+    F, y = example(60, 5)
+    groups = np.arange(60) // 6
+    X = F / np.linalg.norm(F, axis=1, keepdims=True)
+    votes = np.zeros((60, 4))
+    for row in range(60):
+        others = np.flatnonzero(groups != groups[row])
+        near = others[np.argsort(-(X[others] @ X[row]))[:5]]
+        votes[row] = np.eye(4)[y[near]].mean(axis=0)
+    top = votes >= votes.max(axis=1, keepdims=True) - 1e-12
+    assert KNN().score(F, y, groups) == pytest.approx(np.mean(top[np.arange(60), y] / top.sum(axis=1)), rel=1e-12)

@@ -87,11 +87,12 @@ def test_a_whisper_model_is_our_whisper(tmp_path):
 
 
 def test_other_models_of_sounds_are_refused_by_name(tmp_path):
-    config = transformers.ASTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_length=64
-    )
-    transformers.ASTModel(config).save_pretrained(tmp_path)
-    with pytest.raises(SourceError, match=r"HS-SOURCE-007.*audio-spectrogram-transformer"):
+    config = transformers.MoonshineConfig(
+        hidden_size=16, intermediate_size=16, encoder_num_hidden_layers=1, decoder_num_hidden_layers=1,
+        encoder_num_attention_heads=2, decoder_num_attention_heads=2, vocab_size=10,
+    )  # fmt: skip
+    transformers.MoonshineModel(config).save_pretrained(tmp_path)
+    with pytest.raises(SourceError, match=r"HS-SOURCE-007.*moonshine"):
         hf.open_model(str(tmp_path))
 
 

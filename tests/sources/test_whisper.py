@@ -64,6 +64,33 @@ def test_long_sounds_are_read_in_windows(source):
     assert source.preprocess([(wave, rate)]).inputs["frames"].tolist() == [[3000, 500]]
 
 
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+def test_of_a_long_file_only_the_windows_are_decoded(tmp_path, monkeypatch, ending):
+    """Ten minutes in windows of 5 s, of which 4 are read: the same numbers as those of the array."""
+    soundfile = pytest.importorskip("soundfile")
+    wave, rate = noise(601.0, 8000)
+    path = tmp_path / f"long.{ending}"
+    with soundfile.SoundFile(path, "w", rate, 1) as file:
+        for at in range(0, len(wave), 100_000):  # libsndfile cannot write minutes of Vorbis at once
+            file.write(wave[at : at + 100_000])
+    reader, decoded = AudioReader(rate=8000, window=5.0, most=4), []
+    honest = soundfile.SoundFile.read
+
+    def counted(self, *given, **more):
+        found = honest(self, *given, **more)
+        decoded.append(len(found))
+        return found
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    found, expected = reader([str(path)])[0], reader([(wave, rate)])[0]
+    assert [len(window) for window in found] == [40_000, 40_000, 40_000, 8000] and sum(decoded) == 128_000
+    like = 0.9 if ending == "ogg" else 0.9999  # noise is what a lossy format keeps worst
+    assert all(np.corrcoef(a, b)[0, 1] > like for a, b in zip(found, expected))
+    assert np.array_equal(expected[1], wave[40 * 40_000 : 41 * 40_000])
+    part = reader([f"{path}#t=100,400"])[0]
+    assert np.corrcoef(part[0], wave[800_000:840_000])[0, 1] > like
+
+
 def test_the_layers_stand_in_order(source):
     names = [layer.name for layer in source.layers()]
     assert names == ["conv1", "conv2", "layers.0", "layers.1"]

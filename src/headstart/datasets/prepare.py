@@ -142,6 +142,21 @@ def font_digits(files: Sequence[Path], place: Path) -> None:
     _write_images(cells, np.tile(np.arange(10), faces), place)
 
 
+def spoken_words(files: Sequence[Path], place: Path) -> None:
+    """The parts of ``spoken_words.ogg`` that its table names (word, voice, first and last sample) as WAV files in the
+    folders train/<word> and, of the last voice, test/<word>. Raises EnvironmentProblem HS-ENV-001 without soundfile.
+    """
+    from headstart.datasets.sounds import library
+
+    soundfile, sheet = library(), Path(__file__).with_name("spoken_words.ogg")
+    rows = [line.split() for line in sheet.with_suffix(".txt").read_text(encoding="utf-8").splitlines()]
+    values, rate = soundfile.read(sheet, dtype="int16")
+    for number, (word, voice, first, last) in enumerate(rows):
+        folder = place / ("test" if voice == rows[-1][1] else "train") / word
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{voice}-{number % 2}.wav", values[int(first) : int(last)], rate)
+
+
 def _write_images(images: np.ndarray, labels: np.ndarray, place: Path) -> None:
     """images: [N,H,W] uint8; labels: [N]."""
     from PIL import Image

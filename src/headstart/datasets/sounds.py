@@ -35,6 +35,7 @@ SHORTEST = 0.01  # seconds
 SILENT = 1e-4  # of full scale
 FULL, CLIPPED = 0.999, 0.2  # of full scale; share of the samples
 BEYOND = 0.1  # seconds by which a part may end after its file does
+PIECE = 1 << 21  # samples of each channel that are decoded at a time
 _STREAMED = 0xFFFFFF00  # lengths from here on mean "not known" in a WAV header
 _LAST_PAGE = 1 << 17  # bytes at the end of an Ogg file in which its last page begins
 
@@ -50,25 +51,31 @@ def reason(sound: str | bytes) -> str:
         if not path.stat().st_size:
             return "the sound has zero bytes"
     try:
-        values, rate = read(sound)
+        return _unusable(_pieces(sound))
     except PermissionError:
         return "no permission to read the sound"
     except DataError as error:
         return error.message.partition(": ")[2].rstrip(".") or error.message
-    return _unusable(values, rate)
 
 
-def _unusable(values: np.ndarray, rate: int) -> str:
+def _unusable(pieces: Iterator[tuple[np.ndarray, int]]) -> str:
+    """What `reason` says of a sound that can be decoded; an hour of it is never in memory at once."""
     import numpy as np
 
-    if len(values) < SHORTEST * rate:
+    length, full, shortest = 0, 0, 0.0
+    highest, finite = 0.0, True
+    for values, rate in pieces:
+        size, shortest = np.abs(values), SHORTEST * rate
+        length, full = length + len(size), full + int((size >= FULL).sum())
+        finite = finite and bool(np.isfinite(size).all())
+        highest = max(highest, float(size.max(initial=0.0)))
+    if length < shortest:
         return f"the sound is empty (shorter than {SHORTEST:g} s)"
-    if not np.isfinite(values).all():
+    if not finite:
         return "the sound holds values that are not finite"
-    size = np.abs(values)
-    if size.max() < SILENT:
+    if highest < SILENT:
         return "the sound is silent (nothing exceeds -80 dB)"
-    share = float((size >= FULL).mean())
+    share = full / length
     return f"the sound is clipped ({share:.0%} of it lies at full scale)" if share > CLIPPED else ""
 
 
@@ -103,30 +110,49 @@ def library() -> Any:
     return soundfile
 
 
-def read(sample: Sample) -> tuple[np.ndarray, int]:
+def read(sample: Sample, first: float | None = None, last: float | None = None) -> tuple[np.ndarray, int]:
     """One channel [n] of float32 (the mean of the channels) and its rate in samples a second.
 
     sample: a path or part of a file, the bytes of a file, ``(array, rate)``, or a dict with ``array`` and
-    ``sampling_rate``, ``bytes`` or ``path``. Raises DataError HS-DATA-013 that names the file for what cannot be
-    decoded to its end, SourceError HS-SOURCE-005 for what is no sound at all, EnvironmentProblem HS-ENV-001.
+    ``sampling_rate``, ``bytes`` or ``path``. first, last: the seconds of it that are wanted; of a file no more is
+    decoded, and whether the rest is whole is not looked at. Raises DataError HS-DATA-013 that names the file for what
+    cannot be decoded to its end, SourceError HS-SOURCE-005 for what is no sound at all, EnvironmentProblem HS-ENV-001.
     """
+    import numpy as np
+
+    pieces = list(_pieces(sample, first, last))
+    return np.concatenate([values for values, _ in pieces]), pieces[0][1]
+
+
+def _pieces(sample: Sample, first: float | None = None, last: float | None = None) -> Iterator[tuple[np.ndarray, int]]:
+    """What `read` gives, at most `PIECE` samples at a time; the first piece may be empty."""
     if (given := clip.numbers(sample)) is not None:
         try:
-            return clip.floats(given[0]).mean(axis=1), given[1]
+            values, rate = clip.floats(given[0]).mean(axis=1), given[1]
         except ValueError as error:
             raise DataError("HS-DATA-013", f"a sound in memory: {error}.", "Give [n] or [n,C] numbers.") from error
+        yield values[round((first or 0.0) * rate) : None if last is None else round(last * rate)], rate
+        return
     name, start, end = _name(sample)
+    if first is not None or last is not None:
+        begun = start or 0.0
+        start, end = begun + (first or 0.0), end if last is None else begun + last
     with _opened(sample, name) as file:
         rate, promised = int(file.samplerate), int(file.frames)
         first, last = _ends(name, start, end, promised / rate)
-        if start is None and end is None:
-            values = file.read(dtype="float32", always_2d=True)
-            if why := _cut_off(file, promised, len(values)) or _unfinished(sample, file.format):
-                raise _damaged(name, why)
-        else:
+        whole, found = start is None and end is None, 0
+        left = None if whole else max(0, round(last * rate) - round(first * rate))
+        if not whole:
             file.seek(round(first * rate))
-            values = file.read(max(0, round(last * rate) - round(first * rate)), dtype="float32", always_2d=True)
-    return values.mean(axis=1), rate
+        values = file.read(0, dtype="float32", always_2d=True)
+        while True:
+            yield values.mean(axis=1), rate
+            values = file.read(PIECE if left is None else min(PIECE, left - found), dtype="float32", always_2d=True)
+            found += len(values)
+            if not len(values):
+                break
+        if whole and (why := _cut_off(file, promised, found) or _unfinished(sample, file.format)):
+            raise _damaged(name, why)
 
 
 def seconds(sample: Sample) -> float:

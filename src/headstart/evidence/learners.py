@@ -122,7 +122,8 @@ def learner_of(
 ) -> LinearLearner | MethodLearner:
     """The learner that repeats a full fit on parts of the rows."""
     strength = fitted.history[-1].get("strength") if fitted.history else None
-    design = design_of(fitted, pool.parts) if strength is not None else None
+    plain = strength is not None and not getattr(fitted.method, "augment", 0)  # copies are made by the method itself
+    design = design_of(fitted, pool.parts) if plain else None
     if design is None or strength is None:
         return MethodLearner(problem, pool, fitted.method, limit)
     given = getattr(fitted.method, "strength", None)  # the user's own

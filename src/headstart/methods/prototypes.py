@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from headstart import augmented
 from headstart.errors import MethodError
 from headstart.methods.base import Method, Problem, hyper
 from headstart.methods.network import NetworkFitted, layer_rows
@@ -44,6 +45,7 @@ class Prototypes(Method):
 
     shrinkage: float = hyper(-1.0, "1 = nearest mean, 0 = pooled covariance; -1 = by cross-validation", low=-1, high=1)
     folds: int = hyper(5, "folds of the cross-validation", low=2, high=50)
+    augment: int = hyper(0, "augmented copies of each training row besides (sounds, images)", low=0, high=100)
 
     def fit(self, problem: Problem) -> NetworkFitted:
         """Fit on the training rows alone; ``problem.valid`` is not read."""
@@ -51,8 +53,13 @@ class Prototypes(Method):
             raise MethodError("HS-METHOD-003", "prototypes needs a source.", "Name one with --source.")
         train, task = problem.train, problem.task
         X, y, weights = problem.extractor.matrix(train), task.encode(train.targets()), train.weights()
+        groups, count = train.groups(), len(train)
+        if self.augment:
+            X = np.concatenate([X, *augmented.copies(problem.extractor, train, ["pooled"], self.augment)])
+            groups = np.arange(count) if groups is None else groups  # a row and its copies share a fold
+            y, groups, weights = (augmented.repeated(each, self.augment) for each in (y, groups, weights))
         tries = SHRINKAGES if self.shrinkage < 0 else (self.shrinkage,)
-        chosen = cross_validate(task, X, y, tries, self.folds, train.groups(), weights, problem.seed)
+        chosen = cross_validate(task, X, y, tries, self.folds, groups, weights, problem.seed)
         weight, bias, offset = next(discriminants(X, y, task.width, (chosen.shrinkage,), weights))
         head = nn.Linear(X.shape[1], task.width)
         with torch.no_grad():
@@ -70,7 +77,7 @@ class Prototypes(Method):
             replace(self, shrinkage=chosen.shrinkage), task, problem.source, head, ("pooled",), changed=False,
             extractor=problem.extractor, precision=problem.extractor.precision, history=[history], layers=rows,
         )  # fmt: skip
-        fitted.cv_outputs = chosen.outputs
+        fitted.cv_outputs = chosen.outputs[:count]
         return fitted
 
 

@@ -52,6 +52,12 @@ class Spectrum:
             return np.asarray(Y - self.vectors @ projected)
         return np.asarray(Y - self.F @ (self.vectors @ (projected / np.sqrt(self.values)[:, None])))
 
+    def onto(self, G: Array) -> Array:
+        """Coordinates G V [M,r] of other rows [M,D] on the same axes."""
+        if self.held == "right":
+            return np.asarray(G @ self.vectors)
+        return np.asarray(((G @ self.F.T) @ self.vectors) / np.sqrt(self.values))
+
     def scores(self, width: int) -> Array:
         """The first ``width`` coordinates of the rows, F V [N,width]; of centred F these are principal components.
 

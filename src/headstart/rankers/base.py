@@ -37,19 +37,22 @@ class Target:
     """Checked targets in one form. ``columns`` are [N,C]: one-hot classes, 0/1 labels, or values.
 
     Of C only the columns that differ between rows are kept, so every class has a row. classes: int [N], the column of
-    each row, for the kind ``classes`` alone.
+    each row, for the kind ``classes`` alone. groups: int [N]; rows of a group are not to tell on each other (None: each
+    row is a group of its own).
     """
 
     kind: Kind
     columns: Array
     classes: Array | None = None
+    groups: Array | None = None
 
     def rows(self, chosen: Array) -> Target:
         """These rows; columns that no longer differ go."""
+        groups = None if self.groups is None else self.groups[chosen]
         if self.classes is not None:
-            return _classes(self.classes[chosen])
+            return _classes(self.classes[chosen], groups)
         columns = self.columns[chosen]
-        return Target(self.kind, columns[:, _differs(columns)])
+        return Target(self.kind, columns[:, _differs(columns)], groups=groups)
 
     def partitions(self) -> list[Array]:
         """The target as one or more divisions of the rows into numbered groups, each int [N].
@@ -80,13 +83,15 @@ class Ranker(ABC):
     """One score; higher is better. Subclasses are final.
 
     name: the file's name. paper: where it comes from. reads: the kinds of target for which it is defined. needs:
-    ``features`` [N,D], or ``probabilities`` [N,Z] that the source's own classifier gives (LEEP).
+    ``features`` [N,D], or ``probabilities`` [N,Z] that the source's own classifier gives (LEEP). grouped: whether it
+    leaves out whole groups of rows where there are groups; the others do not look at them.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
     reads: ClassVar[frozenset[str]]
     needs: ClassVar[Literal["features", "probabilities"]] = "features"
+    grouped: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         types = get_type_hints(type(self))
@@ -98,27 +103,31 @@ class Ranker(ABC):
             if not choices and item.name != "seed" and not 0 < value < float("inf"):
                 raise MethodError("HS-METHOD-002", f"{self.name}: {item.name} is {value}; expected more than 0.")
 
-    def score(self, features: Array, targets: Array) -> float:
+    def score(self, features: Array, targets: Array, groups: Array | None = None) -> float:
         """The score of features [N,D] for targets: int [N] classes, 0/1 float [N,C] labels, or float [N,K] values.
+
+        groups: integers [N], one for each speaker, patient, session; None where every row stands for itself.
 
         Raises MethodError HS-METHOD-003 for a kind of target that the score does not read, features that are not
         finite numbers, and shapes that do not match; DataError HS-DATA-012 for fewer than 4 rows and HS-DATA-006 where
         the targets are all the same.
         """
-        target = self.checked(features, targets)
+        target = self.checked(features, targets, groups)
         return float(self.measure(np.asarray(features, dtype=np.float64), target))
 
     @abstractmethod
     def measure(self, features: Array, target: Target) -> float:
         """The score of finite float64 features [N,D]; the target has been checked."""
 
-    def checked(self, features: Array, targets: Array) -> Target:
+    def checked(self, features: Array, targets: Array, groups: Array | None = None) -> Target:
         """The targets in one form, or an error; see `score`."""
         features, targets = np.asarray(features), np.asarray(targets)
         if features.ndim != 2 or features.dtype.kind not in "fiub" or features.shape[1] == 0:
             raise self.cannot(
                 f"the {self.needs} are {list(features.shape)} of {features.dtype}; expected numbers [N,D]", PAIRED
             )
+        if groups is not None and len(groups) != len(targets):
+            raise self.cannot(f"there are {len(targets)} targets and the groups of {len(groups)} rows", PAIRED)
         if len(features) != len(targets):
             raise self.cannot(f"there are {len(features)} rows of {self.needs} and {len(targets)} targets", PAIRED)
         if len(targets) < LEAST_ROWS:
@@ -140,7 +149,11 @@ class Ranker(ABC):
                 f"row {row} of the targets is not a finite number", "Leave out the rows without a target."
             )
         columns = targets.astype(np.float64).reshape(len(targets), -1)
-        target = _classes(targets) if kind == "classes" else Target(kind, columns[:, _differs(columns)])
+        target = (
+            _classes(targets, groups)
+            if kind == "classes"
+            else Target(kind, columns[:, _differs(columns)], groups=groups)
+        )
         if target.columns.shape[1] == 0:
             raise DataError(
                 "HS-DATA-006",
@@ -192,11 +205,11 @@ def thinned(features: Array, target: Target, most: int, seed: int) -> Array:
     return order[np.argsort(place, kind="stable")[:most]]
 
 
-def _classes(targets: Array) -> Target:
+def _classes(targets: Array, groups: Array | None = None) -> Target:
     """Classes numbered from 0, those without rows left out. One class alone has no columns."""
     present, classes = np.unique(targets, return_inverse=True)
     columns = np.eye(len(present))[classes] if len(present) > 1 else np.zeros((len(targets), 0))
-    return Target("classes", columns, classes)
+    return Target("classes", columns, classes, groups)
 
 
 def _differs(columns: Array) -> Array:

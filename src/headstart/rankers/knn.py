@@ -4,7 +4,7 @@ Each row is predicted from the k other rows with the most similar features (cosi
 that no straight line separates counts as well.
 
     score = accuracy of the majority of k neighbours (classes), micro F1 of labels that more than half of them have,
-            R² of their mean (values); every row is left out of its own neighbours
+            R² of their mean (values); every row is left out of its own neighbours, and with it its group
 
 A tied vote counts for the part of the tied classes that is right. A row of zeros is like no other. More than 5 000
 rows are thinned to 5 000, evenly over the classes.
@@ -30,6 +30,7 @@ class KNN(Ranker):
     name: ClassVar[str] = "knn"
     paper: ClassVar[str] = "Cover & Hart 1967, doi:10.1109/TIT.1967.1053964"
     reads: ClassVar[frozenset[str]] = frozenset({"classes", "labels", "values"})
+    grouped: ClassVar[bool] = True
 
     k: int = 5
     most: int = 5000
@@ -43,6 +44,21 @@ class KNN(Ranker):
         target = target.rows(rows)
         X = features[rows] / (np.abs(features).max() or 1.0)
         size = np.linalg.norm(X, axis=1, keepdims=True)
+        X = X / np.where(size > 0, size, 1.0)
+        if target.groups is not None and len(np.unique(target.groups)) > 1:
+            return target.agreement(_of_others(X, target, self.k))
         search = NearestNeighbors(n_neighbors=min(self.k, len(X) - 1), algorithm="brute")
-        near = search.fit(X / np.where(size > 0, size, 1.0)).kneighbors(return_distance=False)  # [N,k]
+        near = search.fit(X).kneighbors(return_distance=False)  # [N,k]
         return target.agreement(target.columns[near].mean(axis=1))
+
+
+def _of_others(X: Array, target: Target, k: int) -> Array:
+    """The mean target [N,C] of the ``k`` rows of other groups that are most like each row of X [N,D] of length one."""
+    assert target.groups is not None
+    outputs = np.zeros_like(target.columns)
+    for group in np.unique(target.groups):
+        own = target.groups == group
+        rest = target.columns[~own]
+        near = np.argsort(-(X[own] @ X[~own].T), axis=1, kind="stable")[:, : min(k, len(rest))]
+        outputs[own] = rest[near].mean(axis=1)
+    return outputs

@@ -46,30 +46,36 @@ class Concatenation:
 
 
 def concatenation(
-    task: Task, candidates: Sequence[tuple[str, Array]], targets: Array, *, seed: int = 0
+    task: Task,
+    candidates: Sequence[tuple[str, Array]],
+    targets: Array,
+    *,
+    groups: Array | None = None,
+    seed: int = 0,
 ) -> Concatenation | None:
     """The best of the pair and the triple of the first candidates, against the best one of them alone.
 
-    candidates: (name, features [N,D]), best first; None where there are fewer than two or too few rows to fold.
+    candidates: (name, features [N,D]), best first; None where there are fewer than two or too few rows to fold. groups:
+    integers [N]; rows of a group share a fold.
     """
     blocks = [(name, _scaled(features)) for name, features in candidates[:3]]
     if len(blocks) < 2:
         return None
-    fits = [(name, _fit(task, block, targets, seed)) for name, block in blocks]
+    fits = [(name, _fit(task, block, targets, groups, seed)) for name, block in blocks]
     if any(fit.cv_outputs is None for _, fit in fits):
         return None
     single, alone = max(fits, key=lambda pair: pair[1].cv_score)
     found = []
     for count in range(2, len(blocks) + 1):
-        fit = _fit(task, np.concatenate([block for _, block in blocks[:count]], axis=1), targets, seed)
+        fit = _fit(task, np.concatenate([block for _, block in blocks[:count]], axis=1), targets, groups, seed)
         error = _error(task, fit, alone, targets, seed)
         names = tuple(name for name, _ in blocks[:count])
         found.append(Concatenation(names, single, fit.cv_score, alone.cv_score, error))
     return max(found, key=lambda each: each.score)
 
 
-def _fit(task: Task, features: Array, targets: Array, seed: int) -> LinearFit:
-    return fit_linear(task, features, targets, seed=seed)
+def _fit(task: Task, features: Array, targets: Array, groups: Array | None, seed: int) -> LinearFit:
+    return fit_linear(task, features, targets, groups=groups, seed=seed)
 
 
 def _scaled(features: Array) -> Array:

@@ -41,7 +41,7 @@ class TooSlow(Exception):
 class Sampled:
     """The features of one source. outputs: name of the output -> [N,D]. missing: share of the data's rows not stored.
 
-    owner: [N] ascending, the row that each word belongs to; None where rows are scored. targets: of the items.
+    owner: [N] ascending, the row that each word belongs to; None where rows are scored. targets, groups: of the items.
     """
 
     source: Source
@@ -50,6 +50,7 @@ class Sampled:
     owner: Array | None
     rate: float | None
     notes: list[str] = field(default_factory=list)
+    groups: Array | None = None
 
     def seconds(self, rows: int) -> float:
         """A frozen pass over ``rows`` rows; 0 where nothing had to be computed."""
@@ -143,16 +144,17 @@ def sample_features(
     for limit, passed in ((allowed, len(inputs) + rows), (left, len(inputs))):
         if limit is not None and rate is not None and passed / rate > limit:
             raise TooSlow(passed / rate, limit)
-    targets = task.encode(sample.targets())
+    targets, groups = task.encode(sample.targets()), sample.groups()
     if task.needs == "tokens":
         words = extractor.tokens(inputs)
         owner = np.repeat(np.arange(len(words)), [len(word) for word in words])
         tags = np.concatenate([np.asarray(tag)[: len(word)] for word, tag in zip(words, targets)])
-        return Sampled(source, {"tokens": np.concatenate(words)}, tags, owner, rate, extractor.notes)
+        groups = None if groups is None else groups[owner]
+        return Sampled(source, {"tokens": np.concatenate(words)}, tags, owner, rate, extractor.notes, groups)
     extractor.ensure(inputs, compute)
     outputs = {output: extractor.matrix(inputs, [output]) for output in wanted}
     read = task.columns(targets) if isinstance(task, Several) else np.asarray(targets)
-    return Sampled(source, outputs, read, None, rate, extractor.notes)
+    return Sampled(source, outputs, read, None, rate, extractor.notes, groups)
 
 
 def _rate(extractor: Extractor, sample: Dataset, rest: Dataset | None, outputs: Sequence[str]) -> float | None:

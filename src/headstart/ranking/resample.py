@@ -19,8 +19,9 @@ import numpy as np
 
 Array: TypeAlias = np.ndarray
 
-Score: TypeAlias = Callable[[Array, Array], float]
-"""(features [n,D], targets [n] or [n,C]) -> score; higher is better."""
+Score: TypeAlias = Callable[..., float]
+"""(features [n,D], targets [n] or [n,C]) -> score; higher is better. With groups [n] as a third argument where there
+are groups."""
 
 RESAMPLES, SHUFFLES = 100, 20
 COMPONENTS = 256
@@ -59,6 +60,7 @@ def calibrate(
     strata: Array,
     *,
     owner: Array | None = None,
+    groups: Array | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
     shuffles: int = SHUFFLES,
@@ -66,13 +68,15 @@ def calibrate(
     """The score of features [N,D] with its spread and its chance level.
 
     strata: integers [N]; each half holds half of every stratum. owner: [N] ascending, the row that an item (a word)
-    belongs to; whole rows are drawn then. The halves depend on strata, owner and seed alone: equal for all sources.
+    belongs to; whole rows are drawn then. groups: integers [N], which the score is given. The halves depend on strata,
+    owner and seed alone: equal for all sources.
     """
     rng = np.random.default_rng(seed)
     masks = halves(strata, resamples, rng) if owner is None else _owned(owner, resamples, rng)
-    parts = np.array([score(features[mask], targets[mask]) for mask in masks])
-    shuffled = np.array([score(features, targets[rng.permutation(len(targets))]) for _ in range(shuffles)])
-    return Calibrated(score(features, targets), parts - parts.mean(), shuffled)
+    more = () if groups is None else (groups,)
+    parts = np.array([score(features[mask], targets[mask], *(part[mask] for part in more)) for mask in masks])
+    shuffled = np.array([score(features, targets[rng.permutation(len(targets))], *more) for _ in range(shuffles)])
+    return Calibrated(score(features, targets, *more), parts - parts.mean(), shuffled)
 
 
 def halves(strata: Array, count: int, rng: np.random.Generator) -> Array:

@@ -178,6 +178,9 @@ def rank_sources(
         raise _nothing(main, skipped)
     scored.sort(key=lambda each: -each.result.score)
     notes += _unread(scored, others)
+    blind = [each.name for each in (main, *others) if not each.grouped]
+    if blind and scored[0].sampled.groups is not None:
+        notes.append(f"Rows of a group may tell on each other: {', '.join(blind)} cannot leave whole groups out.")
     table = _rows(scored, total, layers)
     notes = [*notes, *_advice(scored, table, task, seed, concatenate, layers)]
     counted = len(sample)
@@ -233,9 +236,13 @@ def _score(sampled: Sampled, main: Ranker, others: Sequence[Ranker], seed: int, 
         short, targets = leading(features), sampled.targets
         read = _read(main, sampled, output, short)
         assert read is not None, "sources without a classifier and layers were refused"
-        result = calibrate(main.score, read, targets, strata_of(targets), owner=sampled.owner, seed=seed)
+        result = calibrate(
+            main.score, read, targets, strata_of(targets), owner=sampled.owner, groups=sampled.groups, seed=seed
+        )
         given = {other.name: (other, _read(other, sampled, output, short)) for other in others}
-        scores = {name: None if X is None else other.score(X, targets) for name, (other, X) in given.items()}
+        scores = {
+            name: None if X is None else other.score(X, targets, sampled.groups) for name, (other, X) in given.items()
+        }
         found.append(_Scored(sampled, output, result, scores))
     report(called, len(sampled.outputs), len(sampled.outputs))
     return found
@@ -305,7 +312,8 @@ def _advice(
     alone = {each.sampled.source.card.name: each.sampled for each in scored if not _joined(each.sampled)}
     if concatenate and len(alone) > 1 and task.needs == "pooled":
         pairs = [(name, sampled.outputs["pooled"]) for name, sampled in alone.items()]
-        found = concatenation(task, pairs, scored[0].sampled.targets, seed=seed)
+        first = scored[0].sampled
+        found = concatenation(task, pairs, first.targets, groups=first.groups, seed=seed)
         notes += [found.sentence(task.metric.replace("_", " "))] if found is not None else []
     return notes
 

@@ -57,20 +57,25 @@ class AudioReader:
         return [self._windows(sample, draw) for sample, draw in zip(samples, draws)]
 
     def _windows(self, sample: Sample, draw: Sequence[float] | None) -> list[np.ndarray]:
-        wave = self.wave(sample)
-        size = round(self.window * self.rate)
-        count = max(1, math.ceil(len(wave) / size))
-        kept = range(count) if count <= self.most else np.linspace(0, count - 1, self.most).round().astype(int)
-        windows = [wave[at * size : (at + 1) * size] for at in kept]
+        windows = self._cut(sample)
         if draw is None or draw[0] >= self.augment.noise:
             return windows
         low, high = self.augment.snr
         generator = np.random.default_rng(int(draw[2] * 2**32))
         return [_noisy(window, low + (high - low) * draw[1], generator) for window in windows]
 
-    def wave(self, sample: Sample) -> np.ndarray:
-        """All of a sound as float32 [n] at ``rate``, n at least one."""
-        values, rate = sounds.read(sample)
+    def _cut(self, sample: Sample) -> list[np.ndarray]:
+        size, length = round(self.window * self.rate), sounds.seconds(sample)
+        if length <= self.window * self.most:
+            wave = self.wave(sample)
+            return [wave[at : at + size] for at in range(0, len(wave), size)][: self.most]
+        count = math.ceil(length / self.window - 1e-6)  # of a long file nothing else is decoded
+        starts = self.window * np.linspace(0, count - 1, self.most).round()
+        return [self.wave(sample, start, min(start + self.window, length))[:size] for start in starts.tolist()]
+
+    def wave(self, sample: Sample, first: float | None = None, last: float | None = None) -> np.ndarray:
+        """A sound, or these seconds of it, as float32 [n] at ``rate``, n at least one."""
+        values, rate = sounds.read(sample, first, last)
         values = np.nan_to_num(values)
         if rate != self.rate:
             values = _resampler().resample(values, rate, self.rate)

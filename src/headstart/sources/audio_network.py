@@ -20,6 +20,8 @@ from headstart.types import Batch, Json
 class AudioNetwork(Source):
     """A network from sounds to pooled features. settings: what `built` takes."""
 
+    depths = True
+
     def __init__(self, card: Card, network: nn.Module, settings: Json, reader: AudioReader | None = None) -> None:
         super().__init__(card, network)
         self._settings, self.reader = settings, reader or self.reads(settings)

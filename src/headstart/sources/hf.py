@@ -137,7 +137,8 @@ def _load_reader(folder: Path, settings: Json) -> text.TextReader | ImageReader:
 def open_model(place: str, *, trust_remote_code: str | None = None, card: Json | None = None) -> Source:
     """The source in a repository ``owner/name`` or a local folder. card: fields known beforehand.
 
-    A model of sounds is a `headstart.sources.speech.Speech` or a `headstart.sources.whisper.Whisper`.
+    A model of sounds is a `headstart.sources.speech.Speech`, a `headstart.sources.whisper.Whisper` or a
+    `headstart.sources.spectrogram.Spectrogram`.
 
     Raises SourceError HS-SOURCE-003 (cannot be fetched), HS-SOURCE-004 (weights), HS-SOURCE-006 (asks for code),
     HS-SOURCE-007 (not a model of the library), HS-SOURCE-008 (damaged).
@@ -152,7 +153,8 @@ def open_model(place: str, *, trust_remote_code: str | None = None, card: Json |
         model, info = transformers.AutoModel.from_pretrained(
             place, dtype=torch.float32, output_loading_info=True, trust_remote_code=trust
         )
-        if model.main_input_name in ("input_values", "input_features"):
+        if model.main_input_name in ("input_values", "input_features") or hasattr(model, "audio_model"):
+            _part(model, settings)
             return _of_sounds(model, place, settings, info, known)
         network = _part(model, settings)
         reader = _reader(place, network.config if hasattr(network, "config") else model.config, network, trust)
@@ -181,7 +183,7 @@ def open_model(place: str, *, trust_remote_code: str | None = None, card: Json |
 
 def _of_sounds(model: Any, place: str, settings: Json, info: Json, known: Json) -> Source:
     """The source around a model that reads waves or their spectrograms."""
-    from headstart.sources import speech
+    from headstart.sources import spectrogram, speech
 
     missing = sorted(name for name in info["missing_keys"] if not name.startswith(("decoder.", "masked_spec")))
     mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"]}
@@ -193,7 +195,8 @@ def _of_sounds(model: Any, place: str, settings: Json, info: Json, known: Json) 
         "licence": known.get("licence") or _licence(place),
         "description": known.get("description", ""),
     }
-    return speech.opened(model, place, settings, _json(place, "preprocessor_config.json"), card)
+    opened = spectrogram.opened if settings["config"]["model_type"] in spectrogram.EXTRACTORS else speech.opened
+    return opened(model, place, settings, _json(place, "preprocessor_config.json"), card)
 
 
 def build(settings: Json, drawn: bool = True) -> nn.Module:
@@ -243,11 +246,13 @@ def _inspect(place: str, trust: str | None) -> Json:
 
 
 def _part(model: nn.Module, settings: Json) -> nn.Module:
-    """The half that makes features: the encoder of an encoder-decoder, the image half of an image-text pair."""
+    """The half that makes features: the encoder of an encoder-decoder, the image or sound half of a pair with text."""
     if getattr(model.config, "is_encoder_decoder", False) and hasattr(model, "encoder"):
         settings["part"] = "encoder"
     elif hasattr(model, "vision_model") and hasattr(model, "text_model"):
         settings["part"] = "vision_model"
+    elif hasattr(model, "audio_model") and hasattr(model, "text_model"):
+        settings["part"] = "audio_model"
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
     part = model.get_submodule(settings["part"]) if settings["part"] else model

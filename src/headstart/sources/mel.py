@@ -27,10 +27,15 @@ def filters(bands: int, rate: int, length: int = LENGTH) -> torch.Tensor:
     return torch.from_numpy(found.astype(np.float32))
 
 
-def power(waves: torch.Tensor, bands: int, rate: int = 16000) -> torch.Tensor:
-    """[n] or [W,n] samples to the power in each band, [B,T] or [W,B,T]; T = n / `HOP`. n is at least `LENGTH`."""
-    spectrum = torch.stft(waves, LENGTH, HOP, window=_window(), return_complex=True)[..., :-1]
-    return filters(bands, rate) @ spectrum.abs().square()
+def power(
+    waves: torch.Tensor, bands: int, rate: int = 16000, length: int = LENGTH, hop: int = HOP, last: bool = False
+) -> torch.Tensor:
+    """[n] or [W,n] samples to the power in each band, [B,T] or [W,B,T]; T = n / ``hop``. n is at least ``length``.
+
+    last: whether the frame centred on the end counts too, as librosa has it.
+    """
+    spectrum = torch.stft(waves, length, hop, window=_window(length), return_complex=True)
+    return filters(bands, rate, length) @ (spectrum if last else spectrum[..., :-1]).abs().square()
 
 
 def whisper(waves: torch.Tensor, bands: int = 80) -> torch.Tensor:
@@ -41,8 +46,8 @@ def whisper(waves: torch.Tensor, bands: int = 80) -> torch.Tensor:
 
 
 @cache
-def _window() -> torch.Tensor:
-    return torch.hann_window(LENGTH)
+def _window(length: int) -> torch.Tensor:
+    return torch.hann_window(length)
 
 
 _BREAK, _STEP = 1000.0, np.log(6.4) / 27  # linear below 1 kHz, 27 mels for each factor of 6.4 above

@@ -191,7 +191,7 @@ def _convert(entry: Json, path: Path, card: Json) -> Source:
         return _checked(provider.open_model(str(path), card=card))
     if entry["build"] == "whisper":
         return _checked(provider.from_ctranslate2(path, card))
-    if entry["build"] == "voice_encoder":
+    if entry["build"] in ("voice_encoder", "musicnn"):
         return _checked(provider.from_checkpoint(path, card))
     from headstart.sources.image import ImageReader
 

@@ -93,7 +93,7 @@ def opened(model: Any, place: str, settings: Json, processor: Json, card: Json) 
     if "conv_dim" not in config or "hidden_size" not in config or settings["trust"] is not None:
         raise SourceError(
             "HS-SOURCE-007", f"{place}: sounds are not read by models of the type {config['model_type']}.",
-            "Choose a Whisper, wav2vec 2.0, HuBERT or WavLM model.",
+            "Choose a Whisper, wav2vec 2.0, HuBERT, WavLM, AST or CLAP model.",
         )  # fmt: skip
     # the library would draw masks from NumPy's generator while training; noise comes from the reader
     quiet = {name: value for name, value in (("apply_spec_augment", False), ("layerdrop", 0.0)) if name in config}
