@@ -1,12 +1,14 @@
 """series: a small convolutional encoder of time series, to be pretrained on series related to the user's own.
 
 Fresh, it has learned nothing; ``headstart pretrain FOLDER`` trains it on a pool of series and saves it as a source.
-Each channel is stretched to 256 points, brought to mean 0 and deviation 1, and read together with its differences by
-four stages of convolutions. Features are what every stage saw: the mean, the maximum and the share of large values over
-time, and of the last stage its means over four parts of the series, each block at unit length (the last at half of it),
-so that patterns of any scale count; and the level and size of the channel, which its preparation took away. Channels
-stand side by side.
-Stretching every series to one length follows Mantis (Feofanov et al. 2025, arXiv:2502.15637).
+Each channel is stretched to 256, 512 or 1024 points (by the usual length of the rows), brought to mean 0 and deviation 1,
+and read together with its differences by four stages of convolutions, once as it is and once at half the points. Features
+are what every stage saw: the mean, the maximum and the share of large values over time, and of the last stage its means
+over four parts of the series, each block at unit length (the last at half of it), so that patterns of any scale count.
+Besides stand the course of the series in 32 points and that before its preparation in 16, for series that are aligned in
+time or differ in level. Channels stand side by side.
+Stretching every series to one length follows Mantis (Feofanov et al. 2025, arXiv:2502.15637). Two scales and the courses
+were chosen on ten sets that are none of those in docs/applications/time-series.md.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ from headstart.types import Batch, Features, Json, Sample
 if TYPE_CHECKING:
     from headstart.datasets.base import Dataset
 
-LENGTH = 256
+LENGTHS = ((300, 256), (700, 512), (float("inf"), 1024))
+"""The usual length up to which series are read at so many points."""
+
+LENGTH = LENGTHS[0][1]
 STEM = (48, 15)
 STAGES = ((64, 7, 1), (96, 5, 2), (128, 3, 2))
 """Width, kernel and stride of the residual stages."""
@@ -40,19 +45,26 @@ LARGE = 0.3
 PLACE = 0.5
 """Length of the block that tells the parts of a series apart: few sets of series are aligned in time."""
 
-LEVEL = 2
-"""Features of a channel besides those of the network: its level and its size."""
+COURSE, SHAPE = 32, 0.5
+"""Points of the course of a prepared channel, and the length of that block."""
+
+LEVELS, LEVEL = 16, 0.3
+"""Points of the course of a channel as it came (inverse hyperbolic sine), and their factor."""
 
 STILL = 1e-6
 """Deviation under which a series does not move."""
 
 
 class Series(Source):
-    """A convolutional encoder. channels: of the series that it reads; each goes through the same network."""
+    """A convolutional encoder. channels: of the series that it reads; each goes through the same network. length: points
+    at which they are read.
+    """
 
     provider = "series"
 
-    def __init__(self, network: nn.Module | None = None, card: Card | None = None, channels: int = 1) -> None:
+    def __init__(
+        self, network: nn.Module | None = None, card: Card | None = None, channels: int = 1, length: int = LENGTH
+    ) -> None:
         network = network if network is not None else _first()
         found = weights.digest(weights.state(network))
         card = card or Card(
@@ -61,20 +73,20 @@ class Series(Source):
             licence="none needed", digest=found,
             description="time series; no knowledge before headstart pretrain",
         )  # fmt: skip
-        super().__init__(card, network)
-        self.channels = channels
+        super().__init__(replace(card, width=width(channels)), network)
+        self.channels, self.length = channels, length
         self.pretrained = found != _fresh_digest()
 
     def settled(self, dataset: Dataset) -> Series:
-        """With as many channels as the rows have."""
-        channels = len(dataset.inputs)
-        if channels == self.channels:
+        """With as many channels as the rows have, at the points that suit their usual length."""
+        channels, usual = len(dataset.inputs), steps(dataset)
+        length = next(points for most, points in LENGTHS if usual <= most)
+        if (channels, length) == (self.channels, self.length):
             return self
-        card = replace(self.card, width=width(channels))
-        return Series(self.network, card, channels)
+        return Series(self.network, self.card, channels, length)
 
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
-        """Series [C,T_i] to ``series`` [B,C,256] and ``level`` [B,C,2].
+        """Series [C,T_i] to ``series`` [B,C,T] and ``level`` [B,C,16]: T is the length of the source.
 
         Raises DataError HS-DATA-020 for another number of channels.
         """
@@ -84,29 +96,27 @@ class Series(Source):
                 raise DataError(
                     "HS-DATA-020", f"a series has {len(row)} channels; expected {self.channels}.", "Give the same ones."
                 )
-        mean = np.stack([row.mean(axis=1) for row in rows])  # [B,C]
-        size = np.stack([row.std(axis=1) for row in rows])
-        stretched = torch.stack([stretch(torch.from_numpy(row)) for row in rows])
+        stretched = torch.stack([stretch(torch.from_numpy(row), self.length) for row in rows])
         series = standard(stretched)
-        level = torch.from_numpy(np.arcsinh(np.stack([mean, size], axis=2)).astype(np.float32))
+        level = torch.arcsinh(parts(stretched, LEVELS))
         return Batch({"series": view(series, 0.8) if train else series, "level": level})
 
     def forward(self, batch: Batch) -> Features:
         """pooled [B,D]."""
         series, level = batch.inputs["series"], batch.inputs["level"]
-        rows = len(series)
-        pooled = self.network(series.reshape(-1, 1, LENGTH).to(next(self.network.parameters()).dtype))
-        every = [pooled.reshape(rows, self.channels * pooled.shape[1]), level.reshape(rows, -1).to(pooled.dtype)]
-        return Features(torch.cat(every, dim=1))
+        pooled = self.network(series.flatten(0, 1)[:, None].to(next(self.network.parameters()).dtype))
+        course = SHAPE * functional.normalize(parts(series, COURSE), dim=2)
+        every = [pooled.unflatten(0, (-1, self.channels)), course.to(pooled.dtype), (LEVEL * level).to(pooled.dtype)]
+        return Features(torch.cat([block.flatten(1) for block in every], dim=1))
 
     def pool_cut(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The output [B C,D_l,T_l] of a stage: its means over time, channels side by side."""
+        """The output [B C,D_l,T_l] of a stage at full length: its means over time, channels side by side."""
         return output.mean(dim=-1).reshape(len(batch), -1)
 
     def example(self) -> Batch:
         """Two rows of waves."""
-        wave = torch.sin(torch.linspace(0, 60, 2 * self.channels * LENGTH)).view(2, self.channels, LENGTH)
-        return Batch({"series": wave, "level": torch.ones(2, self.channels, LEVEL)})
+        wave = torch.sin(torch.linspace(0, 60, 2 * self.channels * self.length)).view(2, self.channels, self.length)
+        return Batch({"series": wave, "level": parts(wave, LEVELS)})
 
     def fresh_network(self) -> nn.Module:
         """See `Source.fresh_network`."""
@@ -114,7 +124,7 @@ class Series(Source):
 
     def settings(self) -> Json:
         """The channels, and how they are prepared."""
-        return {"channels": self.channels, "length": LENGTH}
+        return {"channels": self.channels, "length": self.length, "scales": 2, "course": COURSE, "levels": LEVELS}
 
     def cost(self, sample: Sample) -> int:
         """The same for all: every series is stretched to one length."""
@@ -130,7 +140,7 @@ class Series(Source):
         card, settings, tensors = weights.read(folder)
         with torch.random.fork_rng(devices=[]):
             network = Encoder()
-        return cls(weights.fill(network, tensors, card.name), card, int(settings["channels"]))
+        return cls(weights.fill(network, tensors, card.name), card, int(settings["channels"]), int(settings["length"]))
 
 
 class Stage(nn.Module):
@@ -151,7 +161,7 @@ class Stage(nn.Module):
 
 
 class Encoder(nn.Module):
-    """One channel [B,1,256] to features [B,D]."""
+    """One channel [B,1,T] to features [B,D]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,13 +184,17 @@ class Encoder(nn.Module):
         return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The blocks of all stages side by side, each at unit length."""
+        """The blocks of all stages side by side, at half the points and then at all of them."""
+        half = standard(functional.avg_pool1d(x, 2))
+        return torch.cat([self.blocks(half), self.blocks(x)], dim=1)
+
+    def blocks(self, x: torch.Tensor) -> torch.Tensor:
+        """What all stages make of [B,1,T], each block at unit length: [B,D]."""
         found = self.seen(x)
         blocks = []
         for stage in found:
             blocks += [stage.mean(dim=-1), stage.amax(dim=-1), (stage > LARGE).to(stage.dtype).mean(dim=-1)]
-        last = found[-1]
-        places = last.reshape(len(last), last.shape[1], PARTS, -1).mean(dim=-1).flatten(1)
+        places = parts(found[-1], PARTS).flatten(1)
         units = [functional.normalize(block, dim=1) for block in blocks]
         return torch.cat([*units, PLACE * functional.normalize(places, dim=1)], dim=1)
 
@@ -188,14 +202,27 @@ class Encoder(nn.Module):
 def width(channels: int) -> int:
     """Features of a series with so many channels."""
     every = [STEM[0], *(after for after, _, _ in STAGES)]
-    return channels * (3 * sum(every) + PARTS * every[-1] + LEVEL)
+    return channels * (2 * (3 * sum(every) + PARTS * every[-1]) + COURSE + LEVELS)
 
 
-def stretch(series: torch.Tensor) -> torch.Tensor:
-    """A series [C,T] at 256 even points of the same span, on straight lines; [C,256]."""
+def steps(dataset: Dataset) -> float:
+    """The usual length of these series: the median."""
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(dataset.table.with_format("arrow")[:][dataset.inputs[0].name])
+    return float(np.median(lengths.to_numpy())) if len(lengths) else 0.0
+
+
+def parts(series: torch.Tensor, count: int) -> torch.Tensor:
+    """The means [...,count] of equal parts of series [...,T]; count divides T."""
+    return series.unflatten(-1, (count, -1)).mean(dim=-1)
+
+
+def stretch(series: torch.Tensor, length: int = LENGTH) -> torch.Tensor:
+    """A series [C,T] at ``length`` even points of the same span, on straight lines; [C,length]."""
     if series.shape[1] == 1:
-        return series.expand(-1, LENGTH)
-    return functional.interpolate(series[None], size=LENGTH, mode="linear", align_corners=True)[0]
+        return series.expand(-1, length)
+    return functional.interpolate(series[None], size=length, mode="linear", align_corners=True)[0]
 
 
 def standard(series: torch.Tensor) -> torch.Tensor:
