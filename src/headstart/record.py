@@ -277,8 +277,8 @@ def told_series(series: np.ndarray) -> str:
 
 
 def drawn_series(series: np.ndarray, flags: np.ndarray | None = None) -> str:
-    """A series [C,T] as a line for each channel on one scale, a small PNG as a data URI; flags [T]: a wide one, on which
-    flagged steps have a red ground.
+    """A series [C,T] as a line for each channel on one scale, a small PNG as a data URI; with flags [T] a wide one, on
+    which flagged steps have a red ground.
     """
     from PIL import Image, ImageDraw
 

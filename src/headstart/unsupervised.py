@@ -1,4 +1,4 @@
-"""The verb for what is not learned from labels: a model of every candidate, and labels, where there are any, for the score.
+"""The verb for what is not learned from labels, which only tell, where there are any, what it was worth.
 
     headstart fit machines.csv --task anomalies --series machine --step time --target is_anomaly
 
@@ -25,7 +25,6 @@ from headstart.artefact import Artefact
 from headstart.cache import key
 from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
-from headstart.errors import MethodError
 from headstart.evidence.controls import detectors
 from headstart.evidence.splits import Sealed
 from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
@@ -105,6 +104,10 @@ def fit(
         rows, None, learned, chosen, None, seed=seed, folder=work, report=report, options={"precision": precision},
         deadline=None if seconds is None else clock.begun + seconds,
     )  # fmt: skip
+    if chosen is None:
+        problem.notes.append(
+            f"There is no pretrained source for {rows.modality} on the shelf: a control is all there is."
+        )
     fitted: dict[str, Fitted] = {}
     for each in methods:
         left = problem.seconds_left
@@ -178,7 +181,7 @@ def judged(
             found.because = "the verdict is negative; the labels took part in this choice"
     elif roles[first] == "transfer" and controls:
         found.notes.append(
-            f"{labelled} series with a labelled anomaly: under {LEAST} no interval says anything, so there is no verdict."
+            f"{labelled} series with a labelled anomaly: under {LEAST} there is no interval, and so no verdict."
         )
     found.metrics = task.metrics(outputs[found.shipped], found.targets) if labelled else {}
     return found

@@ -1,9 +1,9 @@
 """A long table as series whose every step is to be judged: stamps and labels of the steps stay beside the values.
 
 Used where a task asks for something at every step (`headstart.read(..., stepwise=True)`). A row is one series as
-everywhere (`series.py`), mended by the same rules; the target, where it is given, is a list of 0 and 1 for its steps, and
-the column of steps the list of their stamps. Without a column that says which series a row is of, the whole table is one.
-Labels that were brought to other steps count where they are nearer to 1.
+everywhere (`series.py`), mended by the same rules; the target, where it is given, is a list of 0 and 1 for its steps,
+and the column of steps the list of their stamps. Without a column that says which series a row is of, the whole table
+is one. Labels that were brought to other steps count where they are nearer to 1.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def arranged(
 ) -> tuple[Parsed, list[str], dict[str, str]]:
     """One row for each series, what was mended, and column -> role.
 
-    Raises DataError HS-DATA-003 for a column that is not there, HS-DATA-017 where no column can be a channel, HS-DATA-020
-    where a label is neither 0 nor 1, and what `series.folded` raises.
+    Raises DataError HS-DATA-003 for a column that is not there, HS-DATA-017 where no column can be a channel,
+    HS-DATA-020 where a label is neither 0 nor 1, and what `series.folded` raises.
     """
     import pyarrow as pa
 
@@ -62,7 +62,7 @@ def arranged(
     stamps = _free(STEP, table.column_names)
     dates = when is not None and not _numeric(table.column(when))
     table = table.append_column(stamps, pa.array(_stamps(table, when, roles, origin, parsed.numbers)))
-    kinds = {**parsed.kinds, **{name: "number" for name in (*channels, *goals)}}
+    kinds = {**parsed.kinds, **dict.fromkeys((*channels, *goals), "number")}
     taken = replace(parsed, table=table, kinds=kinds)
     folded, notes = series.folded(taken, origin, roles, [*channels, *goals, stamps], ())
     kept = [name for name, role in roles.items() if role == "series"]
@@ -71,7 +71,7 @@ def arranged(
     if when is not None:
         table = table.rename_columns([when if name == stamps else name for name in table.column_names])
     folded.table, folded.inputs = table, tuple(channels)
-    folded.kinds = {**{name: "series" for name in (*channels, *goals)}, (when or stamps): "labels"}
+    folded.kinds = {**dict.fromkeys((*channels, *goals), "series"), (when or stamps): "labels"}
     return folded, notes, {kept[0]: "series", (when or stamps): "step", **dict.fromkeys(goals, "target")}
 
 
@@ -112,9 +112,7 @@ def _word(cell: object) -> str:
     return str(int(cell) if whole else cell).strip().lower()  # type: ignore[call-overload]
 
 
-def _stamps(
-    table: pa.Table, when: str | None, roles: Mapping[str, str], origin: str, numbers: list[int]
-) -> np.ndarray:
+def _stamps(table: pa.Table, when: str | None, roles: Mapping[str, str], origin: str, numbers: list[int]) -> np.ndarray:
     """Times as `series` reads them; without a column of them 1, 2, ... within each series."""
     if when is not None:
         return series.stamps_of(table.column(when), when, origin, numbers)

@@ -56,11 +56,13 @@ class Detector(Method):
         windows = [window_of(each) for each in series]
         fitted = DetectorFitted(self, problem.task, dict(zip(digests, windows)), seed=problem.seed)
         self.remember(fitted, series, windows, problem)
-        scores = []
+        scores: dict[str, Array] = {}
         for place, (each, digest) in enumerate(zip(series, digests)):
-            scores.append(self.score(fitted, each, fitted.window(digest), digest))
+            if digest not in scores:
+                scores[digest] = self.score(fitted, each, fitted.window(digest), digest)
             problem.report(self.name, place + 1, len(series))
-        low, high = np.quantile(np.concatenate(scores), [0.25, 0.75])
+        fitted.kept["scores"] = scores
+        low, high = np.quantile(np.concatenate([scores[digest] for digest in digests]), [0.25, 0.75])
         fitted.threshold = float(max(high + FAR_OUT * (high - low), 1e-9))
         fitted.history = [{"threshold": fitted.threshold, "window": fitted.usual}]
         return fitted
@@ -82,7 +84,8 @@ class Detector(Method):
 class DetectorFitted(Fitted):
     """A detector with its threshold. windows: digest of each series of the fit -> steps of its windows.
 
-    memory: arrays by name. source: the network that embeds windows, or None.
+    memory: arrays by name. source: the network that embeds windows, or None. kept: what need not be computed twice (the
+    scores of the series of the fit); not saved.
     """
 
     kind: ClassVar[str] = "methods.detection"
@@ -95,7 +98,7 @@ class DetectorFitted(Fitted):
         self.threshold, self.memory = threshold, memory or {}
         self.source, self.precision = source, precision
         self.history: list[Json] = []
-        self.kept: dict[str, Any] = {}  # what a method makes of its memory, once; not saved
+        self.kept: dict[str, Any] = {}
 
     @property
     def usual(self) -> int:
@@ -109,10 +112,11 @@ class DetectorFitted(Fitted):
     def outputs(self, dataset: Dataset) -> Outputs:
         """Scores over the threshold, a list of [T_i,1]."""
         method: Any = self.method
-        found = []
+        known, found = self.kept.get("scores", {}), []
         for series, digest in zip(prepared(dataset), dataset.fingerprints()):
             window = min(self.window(digest), series.shape[1] // 4)
-            found.append(method.score(self, series, window, digest)[:, None] / self.threshold)
+            scores = known[digest] if digest in known else method.score(self, series, window, digest)
+            found.append(scores[:, None] / self.threshold)
         return found
 
     def trained(self) -> list[LayerRow]:

@@ -1,6 +1,7 @@
-"""Matrix profile: a window is strange where even its nearest other window, each brought to mean 0 and deviation 1, is far.
+"""Matrix profile: a window is strange where even its nearest other one, each at mean 0 and deviation 1, is far.
 
-    d(i, j)² = 2 w (1 - correlation of the windows at i and j),   profile(i) = min over j with |i - j| >= w / 2 of d(i, j)
+    d(i, j)² = 2 w (1 - correlation of the windows at i and j)
+    profile(i) = min over j with |i - j| >= w / 2 of d(i, j)
 
 Dot products of neighbouring pairs follow from each other, so all pairs cost O(T²) (STOMP). Channels are averaged; the
 score of a step is the mean of the windows that hold it. Every series is compared with itself alone.
@@ -38,7 +39,7 @@ class MatrixProfile(Detector):
 
 
 def profile(values: Array, window: int) -> Array:
-    """The matrix profile [T-w+1] of values [T]. A window that does not move is 0 from another such one, else sqrt(w)."""
+    """The matrix profile [T-w+1] of values [T]. A window that stands still is 0 from another such one, else sqrt(w)."""
     views = np.lib.stride_tricks.sliding_window_view(values, window)
     mean, size = views.mean(axis=1), views.std(axis=1)
     still = size < STILL

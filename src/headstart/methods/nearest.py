@@ -5,8 +5,8 @@ windows of the same series that do not overlap it, and those of the other series
 mean over the windows that hold it. Features are thinned to 512 random directions, which keeps distances to a few
 percent (Johnson & Lindenstrauss 1984).
 
-k nearest neighbours of windows: Ramaswamy, Rastogi & Shim 2000, Efficient algorithms for mining outliers; in features of
-a pretrained network: Bergman, Cohen & Hoshen 2020, arXiv:2002.10445.
+k nearest neighbours of windows: Ramaswamy, Rastogi & Shim 2000, Efficient algorithms for mining outliers; in features
+of a pretrained network: Bergman, Cohen & Hoshen 2020, arXiv:2002.10445.
 """
 
 from __future__ import annotations
@@ -64,19 +64,21 @@ def settle(
     fitted.source = source.settled(as_rows(np.zeros((1, len(series[0]), usual))))
     fitted.precision = str(problem.options.get("precision", "auto"))
     share = max(1, REMEMBERED // len(series))
-    kept, owners = [], []
-    for place, (each, window) in enumerate(zip(series, windows)):
-        found = embedded(fitted, cut(each, window, starts_of(each.shape[1], window, MOST_WINDOWS)))
+    kept, owners, every = [], [], {}
+    for digest, each, window in zip(problem.train.fingerprints(), series, windows):
+        found = every[digest] = embedded(fitted, cut(each, window, starts_of(each.shape[1], window, MOST_WINDOWS)))
         some = np.unique(np.linspace(0, len(found) - 1, min(share, len(found))).astype(int))
         kept.append(found[some])
-        owners.append(np.full(len(some), place))
+        owners.append(np.full(len(some), list(fitted.windows).index(digest)))
+    fitted.kept["features"] = every
     fitted.memory = {"windows": np.concatenate(kept), "owners": np.concatenate(owners)}
 
 
 def distances(fitted: DetectorFitted, series: Array, window: int, digest: str, neighbours: int) -> Array:
     """The mean distance of the windows that hold a step to their nearest others, for every step [T]."""
     starts = starts_of(series.shape[1], window, MOST_WINDOWS)
-    own = embedded(fitted, cut(series, window, starts))
+    own = fitted.kept.get("features", {}).pop(digest, None)
+    own = embedded(fitted, cut(series, window, starts)) if own is None else own
     known = list(fitted.windows)
     others = fitted.memory["windows"]
     if digest in known:

@@ -1,4 +1,4 @@
-"""Untrained: the control of `nearest`: the same network with fresh weights, so that only what it had learned is missing."""
+"""Untrained: the control of `nearest`, the same network with fresh weights: only what it had learned is missing."""
 
 from __future__ import annotations
 

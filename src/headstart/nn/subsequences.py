@@ -30,7 +30,7 @@ def robust(series: Array) -> Array:
 
 
 def autocorrelation(series: Array, most: int) -> Array:
-    """The mean over channels of the autocorrelation of series [C,T], less their straight lines, at lags 0 .. ``most``."""
+    """The mean over channels of the autocorrelation of series [C,T], less straight lines, at lags 0 .. ``most``."""
     count = series.shape[1]
     place = np.arange(count) - (count - 1) / 2
     values = series - series.mean(axis=1, keepdims=True)
@@ -57,7 +57,7 @@ def window_of(series: Array) -> int:
 
 
 def starts_of(count: int, window: int, most: int) -> Array:
-    """Where windows begin: evenly, the last one at the end, at least eight in the length of one and ``most`` at most."""
+    """Where windows begin: evenly, the last one at the end; eight in the length of one, but ``most`` at most."""
     last = max(count - window, 0)
     step = max(1, min(window // 8, last) or 1, -(-last // max(most - 1, 1)))
     return np.unique(np.append(np.arange(0, last + 1, step), last))

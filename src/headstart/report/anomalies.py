@@ -23,8 +23,9 @@ def lines(record: Record) -> list[tuple[str, str]]:
 
 def share(found: Json) -> str:
     """``120 of 5 000 steps of 3 series (2.4 %)``."""
-    part = wording.part(found["flagged"] / max(found["steps"], 1))
-    return f"{wording.count(found['flagged'])} of {wording.count(found['steps'])} steps of {found['count']} series ({part} %)"
+    flagged, steps = found["flagged"], found["steps"]
+    part = wording.part(flagged / max(steps, 1))
+    return f"{wording.count(flagged)} of {wording.count(steps)} steps of {found['count']} series ({part} %)"
 
 
 def strangest(found: Json) -> str:

@@ -1,14 +1,14 @@
 """series: a small convolutional encoder of time series, to be pretrained on series related to the user's own.
 
 Fresh, it has learned nothing; ``headstart pretrain FOLDER`` trains it on a pool of series and saves it as a source.
-Each channel is stretched to 256, 512 or 1024 points (by the usual length of the rows), brought to mean 0 and deviation 1,
-and read together with its differences by four stages of convolutions, once as it is and once at half the points. Features
-are what every stage saw: the mean, the maximum and the share of large values over time, and of the last stage its means
-over four parts of the series, each block at unit length (the last at half of it), so that patterns of any scale count.
-Besides stand the course of the series in 32 points and that before its preparation in 16, for series that are aligned in
-time or differ in level. Channels stand side by side.
-Stretching every series to one length follows Mantis (Feofanov et al. 2025, arXiv:2502.15637). Two scales and the courses
-were chosen on ten sets that are none of those in docs/applications/time-series.md.
+Each channel is stretched to 256, 512 or 1024 points (by the usual length of the rows), brought to mean 0 and
+deviation 1, and read together with its differences by four stages of convolutions, once as it is and once at half the
+points. Features are what every stage saw: the mean, the maximum and the share of large values over time, and of the
+last stage its means over four parts of the series, each block at unit length (the last at half of it), so that
+patterns of any scale count. Besides stand the course of the series in 32 points and that before its preparation in
+16, for series that are aligned in time or differ in level. Channels stand side by side. Stretching every series to
+one length follows Mantis (Feofanov et al. 2025, arXiv:2502.15637). Two scales and the courses were chosen on ten sets
+that are none of those in docs/applications/time-series.md.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ STILL = 1e-6
 
 
 class Series(Source):
-    """A convolutional encoder. channels: of the series that it reads; each goes through the same network. length: points
-    at which they are read.
+    """A convolutional encoder. channels: of the series that it reads; each goes through the same network. length:
+    points at which they are read.
     """
 
     provider = "series"
