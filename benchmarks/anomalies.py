@@ -33,7 +33,7 @@ from headstart.datasets.base import Column, Dataset
 from headstart.evidence.controls import detectors
 from headstart.evidence.verdict import decide, paired_bootstrap
 from headstart.methods.base import Problem
-from headstart.nn.subsequences import robust, window_of
+from headstart.nn.subsequences import period_of, robust
 from headstart.sources import wheel
 from headstart.sources.shelf import open_source
 from headstart.tasks.anomalies import Anomalies
@@ -130,7 +130,7 @@ def planted(values: np.ndarray, kind: str, seed: int) -> tuple[np.ndarray, np.nd
     generator, made, marks = np.random.default_rng(seed), values.copy(), np.zeros(len(values), int)
     size = float(np.subtract(*np.quantile(values, [0.75, 0.25]))) or float(values.std())
     for place in range(3):
-        long = max(4, min(window_of(robust(values[None])), len(values) // 20))
+        long = max(4, min(period_of(robust(values[None])), len(values) // 20))
         low = int(len(values) * (0.1 + 0.28 * place))
         at = int(generator.integers(low, low + max(1, int(0.2 * len(values)) - long)))
         sign = generator.choice([-1, 1])

@@ -20,13 +20,13 @@ NAMES = ("nearest", "untrained", "isolation_forest", "seasonal_residuals", "matr
 
 
 def planted(count=3, steps=240, odd=True):
-    """Noisy waves; in each a stretch of a period at another frequency."""
+    """Noisy waves; in each a stretch of a period is nothing but noise."""
     generator, series, labels = np.random.default_rng(0), [], []
     for row in range(count):
         wave = np.sin(2 * np.pi * np.arange(steps) / 20 + row) + 0.05 * generator.normal(size=steps)
         marks, at = np.zeros(steps), steps // 4 + steps // 6 * row
         if odd:
-            wave[at : at + 20] = np.sin(2 * np.pi * np.arange(20) / 6) * 2
+            wave[at : at + 20] = 1.5 * generator.normal(size=20)
             marks[at : at + 20] = 1
         series.append(wave.tolist())
         labels.append(marks.tolist())
@@ -46,7 +46,7 @@ def test_what_every_method_must_do(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_stretch_at_another_frequency_is_found(name, tmp_path, monkeypatch):
+def test_a_stretch_of_noise_is_found(name, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
     rows = planted()
     model, task = fitted(name, rows.without("target")), Anomalies()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headstart.nn.subsequences import LONGEST, SHORTEST, USUAL, cut, robust, starts_of, to_steps, window_of
+from headstart.nn.subsequences import LONGEST, SHORTEST, USUAL, cut, period_of, robust, starts_of, to_steps, window_of
 
 
-def test_the_window_is_the_period():
+def test_the_period_is_found():
     steps = np.arange(1000)
     wave = np.sin(2 * np.pi * steps / 40)[None]
     noise = np.random.default_rng(0).normal(size=(1, 1000))
-    assert window_of(wave + 0.3 * noise) == 40
-    assert window_of(wave + 0.01 * steps) in (39, 40, 41)  # a straight line hides no period
-    assert window_of(noise) == USUAL
-    assert window_of(noise[:, :80]) == 10 and window_of(noise[:, :40]) == SHORTEST
-    assert window_of(np.sin(2 * np.pi * np.arange(40_000) / 5000)[None]) <= LONGEST
+    assert period_of(wave + 0.3 * noise) == 40
+    assert period_of(wave + 0.01 * steps) in (39, 40, 41)  # a straight line hides no period
+    assert period_of(noise) == USUAL
+    assert period_of(noise[:, :80]) == 10 and period_of(noise[:, :40]) == SHORTEST
+    assert period_of(np.sin(2 * np.pi * np.arange(40_000) / 5000)[None]) <= LONGEST
+    assert window_of(40) == 20 and window_of(9) == SHORTEST
 
 
 def test_every_channel_has_median_0_and_range_1():

@@ -9,11 +9,10 @@ import torch
 from headstart.errors import DataError
 from headstart.sources import shelf
 from headstart.sources.series import (
-    COURSE,
     LEVEL,
-    LEVELS,
+    LEVEL_POINTS,
     PLACE,
-    SHAPE,
+    SHAPE_POINTS,
     STAGES,
     STEM,
     Series,
@@ -39,36 +38,40 @@ def features(source, *samples):
 def test_length_level_and_size_are_taken_away_and_told_apart():
     source = Series()
     found = features(source, wave(200), wave(400), 5 * wave(200) + 3)
-    seen = found[:, :-LEVELS]
+    seen = found[:, :-LEVEL]
     assert torch.allclose(seen[0], seen[1], atol=0.02)
     assert torch.allclose(seen[0], seen[2], atol=1e-3)
-    came = parts(stretch(torch.from_numpy(5 * wave(200) + 3)), LEVELS)[0]
-    assert torch.allclose(found[2, -LEVELS:], LEVEL * torch.arcsinh(came), atol=1e-5)
+    level = found[2, -LEVEL:]
+    assert torch.allclose(
+        level, torch.arcsinh(torch.tensor([3 + 5 * wave(200).mean(), 5 * wave(200).std()])), atol=1e-3
+    )
+
+
+def test_besides_the_layers_stand_shape_and_level():
+    source, high = Series(), 5 * wave(200) + 3
+    found = source.features(source.preprocess([wave(200), high]), ["level", "stages.2", "shape"])
+    assert list(found.cuts) == ["level", "stages.2", "shape"]
+    assert found.cuts["shape"].shape == (2, SHAPE_POINTS) and found.cuts["level"].shape == (2, LEVEL_POINTS)
+    assert torch.allclose(found.cuts["shape"][0], found.cuts["shape"][1], atol=1e-4)
+    assert torch.allclose(found.cuts["shape"].norm(dim=1), torch.ones(2))
+    came = parts(stretch(torch.from_numpy(high)), LEVEL_POINTS)[0]
+    assert torch.allclose(found.cuts["level"][1], torch.arcsinh(came), atol=1e-5)
+    assert torch.equal(found.pooled, source.forward(source.preprocess([wave(200), high])).pooled)
 
 
 def test_a_series_that_stands_still_has_finite_features():
     assert torch.isfinite(features(Series(), np.full((1, 40), 7.0), np.zeros((1, 2)))).all()
 
 
-def test_the_blocks_of_every_stage_have_unit_length_at_both_scales():
-    found, start = features(Series(), wave(300))[0], 0
-    for _ in range(2):
-        for wide in [STEM[0], *(after for after, _, _ in STAGES)]:
-            for _ in range(3):
-                length = float(found[start : start + wide].norm())
-                assert length == pytest.approx(1, abs=1e-4) or length == 0  # nothing is large where nothing was learned
-                start += wide
-        assert float(found[start : start + 4 * STAGES[-1][0]].norm()) == pytest.approx(PLACE, abs=1e-4)
-        start += 4 * STAGES[-1][0]
-    assert float(found[start : start + COURSE].norm()) == pytest.approx(SHAPE, abs=1e-4)
-    assert start + COURSE + LEVELS == len(found) == width(1)
-
-
-def test_the_smaller_scale_is_the_network_on_half_the_points():
-    source, series = Series(), standard(stretch(torch.from_numpy(wave(300))))
-    with torch.no_grad():
-        half = source.network.blocks(standard(series.unflatten(-1, (-1, 2)).mean(dim=-1))[None])
-    assert torch.allclose(features(source, wave(300))[:, : half.shape[1]], half, atol=1e-5)
+def test_the_blocks_of_every_stage_have_unit_length():
+    found = features(Series(), wave(300))[0, :-LEVEL]
+    start = 0
+    for wide in [STEM[0], *(after for after, _, _ in STAGES)]:
+        for _ in range(3):
+            length = float(found[start : start + wide].norm())
+            assert length == pytest.approx(1, abs=1e-4) or length == 0  # nothing is large where nothing was learned
+            start += wide
+    assert float(found[start:].norm()) == pytest.approx(PLACE, abs=1e-4)
 
 
 @pytest.mark.parametrize(("steps", "length"), [(40, 256), (300, 256), (301, 512), (701, 1024), (5000, 1024)])
@@ -92,10 +95,10 @@ def test_channels_stand_side_by_side():
     assert two.channels == 2 and two.card.width == width(2) and one.channels == 1
     found = features(two, np.concatenate([wave(50), wave(50, 2.0)]))
     alone = torch.cat([features(one, wave(50)), features(one, wave(50, 2.0))])
-    seen = width(1) - COURSE - LEVELS
+    seen = width(1) - LEVEL
     assert torch.allclose(found[0, :seen], alone[0, :seen], atol=1e-5)
     assert torch.allclose(found[0, seen : 2 * seen], alone[1, :seen], atol=1e-5)
-    assert torch.allclose(found[0, -LEVELS:], alone[1, -LEVELS:], atol=1e-5)
+    assert torch.allclose(found[0, -LEVEL:], alone[1, -LEVEL:], atol=1e-5)
     with pytest.raises(DataError, match=r"HS-DATA-020.*1 channels; expected 2"):
         two.preprocess([wave(50)])
 

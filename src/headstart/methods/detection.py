@@ -23,7 +23,7 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.errors import DataError
 from headstart.methods.base import Fitted, Method, Need, Problem
-from headstart.nn.subsequences import SHORTEST, robust, window_of
+from headstart.nn.subsequences import SHORTEST, period_of, robust
 from headstart.sources.base import Source
 from headstart.tasks.base import Task
 from headstart.types import Json, LayerRow, Modality, Outputs
@@ -53,36 +53,36 @@ class Detector(Method):
         """
         rows, digests = problem.train, problem.train.fingerprints()
         series = prepared(rows)
-        windows = [window_of(each) for each in series]
-        fitted = DetectorFitted(self, problem.task, dict(zip(digests, windows)), seed=problem.seed)
-        self.remember(fitted, series, windows, problem)
+        periods = [period_of(each) for each in series]
+        fitted = DetectorFitted(self, problem.task, dict(zip(digests, periods)), seed=problem.seed)
+        self.remember(fitted, series, periods, problem)
         scores: dict[str, Array] = {}
         for place, (each, digest) in enumerate(zip(series, digests)):
             if digest not in scores:
-                scores[digest] = self.score(fitted, each, fitted.window(digest), digest)
+                scores[digest] = self.score(fitted, each, fitted.period(digest), digest)
             problem.report(self.name, place + 1, len(series))
         fitted.kept["scores"] = scores
         low, high = np.quantile(np.concatenate([scores[digest] for digest in digests]), [0.25, 0.75])
         fitted.threshold = float(max(high + FAR_OUT * (high - low), 1e-9))
-        fitted.history = [{"threshold": fitted.threshold, "window": fitted.usual}]
+        fitted.history = [{"threshold": fitted.threshold, "period": fitted.usual}]
         return fitted
 
     def remember(
-        self, fitted: DetectorFitted, series: Sequence[Array], windows: Sequence[int], problem: Problem
+        self, fitted: DetectorFitted, series: Sequence[Array], periods: Sequence[int], problem: Problem
     ) -> None:
         """Put into ``fitted.memory`` what scoring needs of the series at the fit; nothing by default."""
         return None
 
     @abstractmethod
-    def score(self, fitted: DetectorFitted, series: Array, window: int, digest: str) -> Array:
+    def score(self, fitted: DetectorFitted, series: Array, period: int, digest: str) -> Array:
         """The score of every step [T] of a series [C,T] in interquartile ranges, higher where it is stranger.
 
-        window: steps of its windows. digest: of its content, by which a series that was there at the fit is known.
+        period: its steps. digest: of its content, by which a series that was there at the fit is known.
         """
 
 
 class DetectorFitted(Fitted):
-    """A detector with its threshold. windows: digest of each series of the fit -> steps of its windows.
+    """A detector with its threshold. periods: digest of each series of the fit -> steps of its period.
 
     memory: arrays by name. source: the network that embeds windows, or None. kept: what need not be computed twice (the
     scores of the series of the fit); not saved.
@@ -91,10 +91,10 @@ class DetectorFitted(Fitted):
     kind: ClassVar[str] = "methods.detection"
 
     def __init__(
-        self, method: Method, task: Task, windows: dict[str, int], *, seed: int = 0, threshold: float = 1.0,
+        self, method: Method, task: Task, periods: dict[str, int], *, seed: int = 0, threshold: float = 1.0,
         memory: dict[str, Array] | None = None, source: Source | None = None, precision: str = "auto",
     ) -> None:  # fmt: skip
-        self.method, self.task, self.windows, self.seed = method, task, windows, seed
+        self.method, self.task, self.periods, self.seed = method, task, periods, seed
         self.threshold, self.memory = threshold, memory or {}
         self.source, self.precision = source, precision
         self.history: list[Json] = []
@@ -102,20 +102,20 @@ class DetectorFitted(Fitted):
 
     @property
     def usual(self) -> int:
-        """Steps of a window of a series that was not there at the fit: the median."""
-        return int(np.median(list(self.windows.values())))
+        """Steps of a period of a series that was not there at the fit: the median."""
+        return int(np.median(list(self.periods.values())))
 
-    def window(self, digest: str) -> int:
-        """Steps of a window of the series with this digest."""
-        return self.windows.get(digest, self.usual)
+    def period(self, digest: str) -> int:
+        """Steps of a period of the series with this digest."""
+        return self.periods.get(digest, self.usual)
 
     def outputs(self, dataset: Dataset) -> Outputs:
         """Scores over the threshold, a list of [T_i,1]."""
         method: Any = self.method
         known, found = self.kept.get("scores", {}), []
         for series, digest in zip(prepared(dataset), dataset.fingerprints()):
-            window = min(self.window(digest), series.shape[1] // 4)
-            scores = known[digest] if digest in known else method.score(self, series, window, digest)
+            period = min(self.period(digest), series.shape[1] // 4)
+            scores = known[digest] if digest in known else method.score(self, series, period, digest)
             found.append(scores[:, None] / self.threshold)
         return found
 
@@ -133,7 +133,7 @@ class DetectorFitted(Fitted):
         from safetensors.numpy import save_file
 
         facts = {
-            "windows": self.windows, "seed": self.seed, "threshold": self.threshold, "precision": self.precision,
+            "periods": self.periods, "seed": self.seed, "threshold": self.threshold, "precision": self.precision,
             "history": self.history, "source": self.source is not None,
         }  # fmt: skip
         (folder / "detector.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -151,7 +151,7 @@ class DetectorFitted(Fitted):
 
         facts = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
         fitted = cls(
-            method, task, facts["windows"], seed=facts["seed"], threshold=facts["threshold"],
+            method, task, facts["periods"], seed=facts["seed"], threshold=facts["threshold"],
             memory=load_file(folder / "memory.safetensors"), precision=facts["precision"],
             source=open_source(str(folder / "source")) if facts["source"] else None,
         )  # fmt: skip

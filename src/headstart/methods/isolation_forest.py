@@ -17,7 +17,7 @@ import numpy as np
 from headstart.methods.base import Problem, hyper
 from headstart.methods.detection import Detector, DetectorFitted
 from headstart.nn.minirocket import stretched
-from headstart.nn.subsequences import cut, starts_of, to_steps
+from headstart.nn.subsequences import cut, starts_of, to_steps, window_of
 
 Array: TypeAlias = np.ndarray
 
@@ -34,21 +34,22 @@ class IsolationForest(Detector):
     trees: int = hyper(200, "trees of the forest", low=1, high=10_000)
 
     def remember(
-        self, fitted: DetectorFitted, series: Sequence[Array], windows: Sequence[int], problem: Problem
+        self, fitted: DetectorFitted, series: Sequence[Array], periods: Sequence[int], problem: Problem
     ) -> None:
         """Windows to grow the forest from."""
-        every = [points(each, window)[0] for each, window in zip(series, windows)]
+        every = [points(each, window_of(period))[0] for each, period in zip(series, periods)]
         found = np.concatenate(every)
         some = np.unique(np.linspace(0, len(found) - 1, min(GROWN_FROM, len(found))).astype(int))
         fitted.memory = {"windows": found[some]}
 
-    def score(self, fitted: DetectorFitted, series: Array, window: int, digest: str) -> Array:
+    def score(self, fitted: DetectorFitted, series: Array, period: int, digest: str) -> Array:
         """See `Detector.score`."""
         if "forest" not in fitted.kept:
             from sklearn import ensemble
 
             forest: Any = ensemble.IsolationForest(n_estimators=self.trees, random_state=fitted.seed)
             fitted.kept["forest"] = forest.fit(fitted.memory["windows"])
+        window = window_of(period)
         found, starts = points(series, window)
         return to_steps(-fitted.kept["forest"].score_samples(found), starts, window, series.shape[1])
 

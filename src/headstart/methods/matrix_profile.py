@@ -17,7 +17,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 
 from headstart.methods.detection import Detector, DetectorFitted
-from headstart.nn.subsequences import to_steps
+from headstart.nn.subsequences import to_steps, window_of
 
 Array: TypeAlias = np.ndarray
 
@@ -32,8 +32,9 @@ class MatrixProfile(Detector):
     name: ClassVar[str] = "matrix_profile"
     paper: ClassVar[str] = "Zhu et al. 2016, doi:10.1109/ICDM.2016.0085"
 
-    def score(self, fitted: DetectorFitted, series: Array, window: int, digest: str) -> Array:
+    def score(self, fitted: DetectorFitted, series: Array, period: int, digest: str) -> Array:
         """See `Detector.score`."""
+        window = window_of(period)
         found = np.mean([profile(channel, window) for channel in series], axis=0)
         return to_steps(found, np.arange(len(found)), window, series.shape[1])
 

@@ -20,7 +20,7 @@ import numpy as np
 from headstart.datasets.base import Column, Dataset
 from headstart.methods.base import Need, Problem, hyper
 from headstart.methods.detection import Detector, DetectorFitted
-from headstart.nn.subsequences import cut, starts_of, to_steps
+from headstart.nn.subsequences import cut, starts_of, to_steps, window_of
 from headstart.runtime import Extractor
 
 Array: TypeAlias = np.ndarray
@@ -45,31 +45,32 @@ class Nearest(Detector):
     neighbours: int = hyper(3, "windows that a window is compared with", low=1, high=100)
 
     def remember(
-        self, fitted: DetectorFitted, series: Sequence[Array], windows: Sequence[int], problem: Problem
+        self, fitted: DetectorFitted, series: Sequence[Array], periods: Sequence[int], problem: Problem
     ) -> None:
         """The features of windows of every series, and whose they are."""
         assert problem.source is not None
-        settle(fitted, problem.source, series, windows, problem)
+        settle(fitted, problem.source, series, periods, problem)
 
-    def score(self, fitted: DetectorFitted, series: Array, window: int, digest: str) -> Array:
+    def score(self, fitted: DetectorFitted, series: Array, period: int, digest: str) -> Array:
         """See `Detector.score`."""
-        return distances(fitted, series, window, digest, self.neighbours)
+        return distances(fitted, series, window_of(period), digest, self.neighbours)
 
 
 def settle(
-    fitted: DetectorFitted, source: Any, series: Sequence[Array], windows: Sequence[int], problem: Problem
+    fitted: DetectorFitted, source: Any, series: Sequence[Array], periods: Sequence[int], problem: Problem
 ) -> None:
     """Give a detector its network and its memory of windows."""
-    usual = int(np.median(windows))
+    usual = window_of(int(np.median(periods)))
     fitted.source = source.settled(as_rows(np.zeros((1, len(series[0]), usual))))
     fitted.precision = str(problem.options.get("precision", "auto"))
     share = max(1, REMEMBERED // len(series))
     kept, owners, every = [], [], {}
-    for digest, each, window in zip(problem.train.fingerprints(), series, windows):
+    for digest, each, period in zip(problem.train.fingerprints(), series, periods):
+        window = window_of(period)
         found = every[digest] = embedded(fitted, cut(each, window, starts_of(each.shape[1], window, MOST_WINDOWS)))
         some = np.unique(np.linspace(0, len(found) - 1, min(share, len(found))).astype(int))
         kept.append(found[some])
-        owners.append(np.full(len(some), list(fitted.windows).index(digest)))
+        owners.append(np.full(len(some), list(fitted.periods).index(digest)))
     fitted.kept["features"] = every
     fitted.memory = {"windows": np.concatenate(kept), "owners": np.concatenate(owners)}
 
@@ -79,7 +80,7 @@ def distances(fitted: DetectorFitted, series: Array, window: int, digest: str, n
     starts = starts_of(series.shape[1], window, MOST_WINDOWS)
     own = fitted.kept.get("features", {}).pop(digest, None)
     own = embedded(fitted, cut(series, window, starts)) if own is None else own
-    known = list(fitted.windows)
+    known = list(fitted.periods)
     others = fitted.memory["windows"]
     if digest in known:
         others = others[fitted.memory["owners"] != known.index(digest)]

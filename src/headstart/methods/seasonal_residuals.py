@@ -1,6 +1,6 @@
 """Seasonal residuals: what is left of a step after the level around it and the usual value of its place in the period.
 
-    level     the median over one window (a period) around the step
+    level     the median over one period around the step
     season    the median, over all periods, of what is left at the same place in the period
     score     the largest absolute residual of the channels
 
@@ -27,9 +27,9 @@ class SeasonalResiduals(Detector):
     name: ClassVar[str] = "seasonal_residuals"
     paper: ClassVar[str] = "Cleveland et al. 1990, STL: a seasonal-trend decomposition"
 
-    def score(self, fitted: DetectorFitted, series: Array, window: int, digest: str) -> Array:
+    def score(self, fitted: DetectorFitted, series: Array, period: int, digest: str) -> Array:
         """See `Detector.score`."""
-        return np.asarray(np.abs(residuals(series, window)).max(axis=0))
+        return np.asarray(np.abs(residuals(series, period)).max(axis=0))
 
 
 def residuals(series: Array, period: int) -> Array:

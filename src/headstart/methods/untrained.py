@@ -11,6 +11,7 @@ import numpy as np
 from headstart.methods.base import Need, Problem, hyper
 from headstart.methods.detection import Detector, DetectorFitted
 from headstart.methods.nearest import distances, settle
+from headstart.nn.subsequences import window_of
 
 Array: TypeAlias = np.ndarray
 
@@ -27,12 +28,12 @@ class Untrained(Detector):
     neighbours: int = hyper(3, "windows that a window is compared with", low=1, high=100)
 
     def remember(
-        self, fitted: DetectorFitted, series: Sequence[Array], windows: Sequence[int], problem: Problem
+        self, fitted: DetectorFitted, series: Sequence[Array], periods: Sequence[int], problem: Problem
     ) -> None:
         """The features of windows of every series, and whose they are."""
         assert problem.source is not None
-        settle(fitted, problem.source.untrained(problem.seed), series, windows, problem)
+        settle(fitted, problem.source.untrained(problem.seed), series, periods, problem)
 
-    def score(self, fitted: DetectorFitted, series: Array, window: int, digest: str) -> Array:
+    def score(self, fitted: DetectorFitted, series: Array, period: int, digest: str) -> Array:
         """See `Detector.score`."""
-        return distances(fitted, series, window, digest, self.neighbours)
+        return distances(fitted, series, window_of(period), digest, self.neighbours)

@@ -53,11 +53,13 @@ class Source(ABC):
     card.digest belongs to the weights as they were loaded; whoever changes the weights asks `digest` again.
     network: the backbone without its classifier, in eval mode, fp32. classifier: the one it was pretrained with, from
     ``Features.pooled`` to the logits of its own Z classes, [Z,D], where it has one. classes: the names of those Z
-    classes, or empty where they are unknown. pretrained: whether its weights have learned anything. Subclasses
-    supply `preprocess`, `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
+    classes, or empty where they are unknown. pretrained: whether its weights have learned anything. besides: outputs
+    of `features` that are no layers, which a probe may read beside the last one where that is better. Subclasses supply
+    `preprocess`, `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
     """
 
     provider: ClassVar[str]
+    besides: tuple[str, ...] = ()
     pretrained: bool = True
 
     def __init__(self, card: Card, network: nn.Module) -> None:

@@ -2,13 +2,15 @@
 
 Fresh, it has learned nothing; ``headstart pretrain FOLDER`` trains it on a pool of series and saves it as a source.
 Each channel is stretched to 256, 512 or 1024 points (by the usual length of the rows), brought to mean 0 and
-deviation 1, and read together with its differences by four stages of convolutions, once as it is and once at half the
-points. Features are what every stage saw: the mean, the maximum and the share of large values over time, and of the
-last stage its means over four parts of the series, each block at unit length (the last at half of it), so that
-patterns of any scale count. Besides stand the course of the series in 32 points and that before its preparation in
-16, for series that are aligned in time or differ in level. Channels stand side by side. Stretching every series to
-one length follows Mantis (Feofanov et al. 2025, arXiv:2502.15637). Two scales and the courses were chosen on ten sets
-that are none of those in docs/applications/time-series.md.
+deviation 1, and read together with its differences by four stages of convolutions. Features are what every stage saw:
+the mean, the maximum and the share of large values over time, and of the last stage its means over four parts of the
+series, each block at unit length (the last at half of it), so that patterns of any scale count; and the level and size
+of the channel, which its preparation took away. Channels stand side by side. Stretching every series to one length
+follows Mantis (Feofanov et al. 2025, arXiv:2502.15637).
+
+Two further outputs are for series that are aligned in time: ``shape``, the prepared series in 32 points, and ``level``,
+the series as it came in 16. They mislead where series are not aligned, so the probe reads them only where that
+cross-validates better.
 """
 
 from __future__ import annotations
@@ -45,11 +47,10 @@ LARGE = 0.3
 PLACE = 0.5
 """Length of the block that tells the parts of a series apart: few sets of series are aligned in time."""
 
-COURSE, SHAPE = 32, 0.5
-"""Points of the course of a prepared channel, and the length of that block."""
+LEVEL = 2
+"""Features of a channel besides those of the network: its level and its size."""
 
-LEVELS, LEVEL = 16, 0.3
-"""Points of the course of a channel as it came (inverse hyperbolic sine), and their factor."""
+SHAPE_POINTS, LEVEL_POINTS = 32, 16
 
 STILL = 1e-6
 """Deviation under which a series does not move."""
@@ -61,6 +62,7 @@ class Series(Source):
     """
 
     provider = "series"
+    besides = ("shape", "level")
 
     def __init__(
         self, network: nn.Module | None = None, card: Card | None = None, channels: int = 1, length: int = LENGTH
@@ -86,7 +88,7 @@ class Series(Source):
         return Series(self.network, self.card, channels, length)
 
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
-        """Series [C,T_i] to ``series`` [B,C,T] and ``level`` [B,C,16]: T is the length of the source.
+        """Series [C,T_i] to ``series`` [B,C,T], T the length of the source, and ``level`` [B,C,2+16].
 
         Raises DataError HS-DATA-020 for another number of channels.
         """
@@ -98,25 +100,35 @@ class Series(Source):
                 )
         stretched = torch.stack([stretch(torch.from_numpy(row), self.length) for row in rows])
         series = standard(stretched)
-        level = torch.arcsinh(parts(stretched, LEVELS))
+        mean = np.stack([row.mean(axis=1) for row in rows])  # [B,C]
+        size = np.stack([row.std(axis=1) for row in rows])
+        whole = torch.from_numpy(np.stack([mean, size], axis=2).astype(np.float32))
+        level = torch.arcsinh(torch.cat([whole, parts(stretched, LEVEL_POINTS)], dim=2))
         return Batch({"series": view(series, 0.8) if train else series, "level": level})
 
     def forward(self, batch: Batch) -> Features:
         """pooled [B,D]."""
-        series, level = batch.inputs["series"], batch.inputs["level"]
+        series, level = batch.inputs["series"], batch.inputs["level"][:, :, :LEVEL]
         pooled = self.network(series.flatten(0, 1)[:, None].to(next(self.network.parameters()).dtype))
-        course = SHAPE * functional.normalize(parts(series, COURSE), dim=2)
-        every = [pooled.unflatten(0, (-1, self.channels)), course.to(pooled.dtype), (LEVEL * level).to(pooled.dtype)]
-        return Features(torch.cat([block.flatten(1) for block in every], dim=1))
+        every = [pooled.unflatten(0, (-1, self.channels)).flatten(1), level.flatten(1).to(pooled.dtype)]
+        return Features(torch.cat(every, dim=1))
+
+    def features(self, batch: Batch, cuts: Sequence[str] = ()) -> Features:
+        """See `Source.features`; ``shape`` [B,32 C] and ``level`` [B,16 C] are no layers."""
+        found = super().features(batch, [cut for cut in cuts if cut not in self.besides])
+        shape = functional.normalize(parts(batch.inputs["series"], SHAPE_POINTS), dim=2)
+        own = {"shape": shape.flatten(1), "level": batch.inputs["level"][:, :, LEVEL:].flatten(1)}
+        found.cuts = {cut: own[cut] if cut in own else found.cuts[cut] for cut in cuts}
+        return found
 
     def pool_cut(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The output [B C,D_l,T_l] of a stage at full length: its means over time, channels side by side."""
+        """The output [B C,D_l,T_l] of a stage: its means over time, channels side by side."""
         return output.mean(dim=-1).reshape(len(batch), -1)
 
     def example(self) -> Batch:
         """Two rows of waves."""
         wave = torch.sin(torch.linspace(0, 60, 2 * self.channels * self.length)).view(2, self.channels, self.length)
-        return Batch({"series": wave, "level": parts(wave, LEVELS)})
+        return Batch({"series": wave, "level": torch.ones(2, self.channels, LEVEL + LEVEL_POINTS)})
 
     def fresh_network(self) -> nn.Module:
         """See `Source.fresh_network`."""
@@ -124,7 +136,7 @@ class Series(Source):
 
     def settings(self) -> Json:
         """The channels, and how they are prepared."""
-        return {"channels": self.channels, "length": self.length, "scales": 2, "course": COURSE, "levels": LEVELS}
+        return {"channels": self.channels, "length": self.length, "points": [SHAPE_POINTS, LEVEL_POINTS]}
 
     def cost(self, sample: Sample) -> int:
         """The same for all: every series is stretched to one length."""
@@ -184,12 +196,7 @@ class Encoder(nn.Module):
         return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The blocks of all stages side by side, at half the points and then at all of them."""
-        half = standard(functional.avg_pool1d(x, 2))
-        return torch.cat([self.blocks(half), self.blocks(x)], dim=1)
-
-    def blocks(self, x: torch.Tensor) -> torch.Tensor:
-        """What all stages make of [B,1,T], each block at unit length: [B,D]."""
+        """The blocks of all stages side by side, each at unit length."""
         found = self.seen(x)
         blocks = []
         for stage in found:
@@ -202,7 +209,7 @@ class Encoder(nn.Module):
 def width(channels: int) -> int:
     """Features of a series with so many channels."""
     every = [STEM[0], *(after for after, _, _ in STAGES)]
-    return channels * (2 * (3 * sum(every) + PARTS * every[-1]) + COURSE + LEVELS)
+    return channels * (3 * sum(every) + PARTS * every[-1] + LEVEL)
 
 
 def steps(dataset: Dataset) -> float:
