@@ -200,13 +200,14 @@ def table(rows: dict[str, np.ndarray], cases: list[tuple[str, str, np.ndarray, n
     held = ~np.isin(names, DEVELOPMENT)
     groups = [(kind, kinds == kind) for kind in dict.fromkeys(kinds)]
     groups += [("all", np.ones(len(cases), bool)), ("all but development", held)]
+    groups = [(group, rows_in) for group, rows_in in groups if rows_in.any()]
     for number, metric in ((1, "VUS-PR"), (2, "average precision")):
         for group, rows_in in groups:
             shown = "  ".join(f"{name} {own[rows_in, number].mean():.3f}" for name, own in rows.items())
             print(f"{metric:<18} {group:<20} {rows_in.sum():>3}  {shown}")
     combine, first = Anomalies().combine, next(iter(rows))
-    for group, rows_in in groups[-2:]:
-        for name in list(rows)[1:]:
+    for group, rows_in in groups:
+        for name in list(rows)[1:] if len(np.unique(names[rows_in])) > 1 else ():
             found = paired_bootstrap(rows[first][rows_in], rows[name][rows_in], combine, groups=names[rows_in].tolist())
             label = decide(found, name, "", int(rows_in.sum())).label
             print(f"{group}: {first} - {name}: {100 * found.value:+.1f} [{100 * found.low:+.1f}, "
