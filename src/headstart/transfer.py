@@ -101,7 +101,7 @@ def fit(
         return unsupervised.fit(
             data, task, target, source=source, method=method, input=input, roles=roles, kinds=kinds, budget=budget,
             effort=effort, seed=seed, out=out, control=control, dry_run=dry_run, settings=settings, limit=limit,
-            precision=precision, fresh=fresh, trust_remote_code=trust_remote_code, report=report,
+            precision=precision, backend=backend, fresh=fresh, trust_remote_code=trust_remote_code, report=report,
         )  # fmt: skip
     if labels is not None:
         from headstart import without_labels

@@ -11,7 +11,6 @@ verdict, and the transfer ships; a control ships only where labels showed it to 
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from headstart.methods.base import Fitted, Method, Problem, make
 from headstart.methods.detection import RULE
 from headstart.nn.range_metrics import events
 from headstart.record import Clock, data_facts, drawn_series, machine, task_facts, told_series, versions
+from headstart.reproduce import command_line
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
 from headstart.tasks.base import Task
@@ -67,6 +67,7 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     limit: int | None = None,
     precision: str = "auto",
+    backend: str = "auto",
     fresh: bool = False,
     trust_remote_code: str | None = None,
     report: Callable[[str, int, int], None] | None = None,
@@ -96,12 +97,13 @@ def fit(
     if dry_run:
         return plan.dry_run(rows, learned, chosen, methods[:1], seed)
     folder = claim(out, given.origin)
-    facts = _request(given, chosen, methods, [task, seed, precision, control, budget, effort])
+    facts = _request(given, chosen, methods, [task, seed, precision, backend, control, budget, effort])
     if not fresh and (done := finished(folder, facts)) is not None:
         return done
     work, sealed = workspace(folder), Sealed(given) if given.target is not None else None
     problem = Problem(
-        rows, None, learned, chosen, None, seed=seed, folder=work, report=report, options={"precision": precision},
+        rows, None, learned, chosen, None, seed=seed, folder=work, report=report,
+        options={"precision": precision, "backend": backend},
         deadline=None if seconds is None else clock.begun + seconds,
     )  # fmt: skip
     if chosen is None:
@@ -122,7 +124,11 @@ def fit(
     written = _record(
         given, learned, chosen, methods, fitted, outputs, found, folder, seed, facts, clock.seconds,
         [*given.notes, *problem.notes, *found.notes],
-        command=_command(given, task, named, roles, chosen, methods[0], seed, folder),
+        command=command_line(
+            "fit", [given], task=task, target=named, input=input, roles=roles, kinds=kinds, source=chosen,
+            method=method, settings=settings, effort=effort, budget=budget, control=control, limit=limit,
+            precision=precision, backend=backend, trust_remote_code=trust_remote_code, seed=seed, out=folder,
+        ),
     )  # fmt: skip
     result = Artefact(fitted[found.shipped], written, [c for c in given.columns if c.role != "unused"], folder)
     artefact.save(result, given.rejects)
@@ -277,16 +283,3 @@ def _request(rows: Dataset, source: Source | None, methods: Sequence[Method], ch
         "version": __version__,
     }
     return key(parts)
-
-
-def _command(
-    rows: Dataset, task: str, target: Sequence[str], roles: Mapping[str, str] | None, source: Source | None,
-    method: Method, seed: int, folder: Path,
-) -> str:  # fmt: skip
-    """A command line that does this again."""
-    parts = ["headstart", "fit", rows.origin or "DATA", "--task", task]
-    for column, role in (roles or {}).items():
-        parts += [f"--{role}", column]
-    parts += [word for name in target for word in ("--target", name)]
-    parts += ["--source", source.card.name] if source is not None else []
-    return shlex.join([*parts, "--method", method.name, "--seed", str(seed), "--out", str(folder)])

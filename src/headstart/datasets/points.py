@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart.datasets import series
+from headstart.datasets.base import Kind
 from headstart.datasets.parsed import Options, Parsed
 from headstart.errors import DataError, did_you_mean
 
@@ -62,7 +63,7 @@ def arranged(
     stamps = _free(STEP, table.column_names)
     dates = when is not None and not _numeric(table.column(when))
     table = table.append_column(stamps, pa.array(_stamps(table, when, roles, origin, parsed.numbers)))
-    kinds = {**parsed.kinds, **dict.fromkeys((*channels, *goals), "number")}
+    kinds: dict[str, Kind] = {**parsed.kinds, **dict.fromkeys((*channels, *goals), "number")}
     taken = replace(parsed, table=table, kinds=kinds)
     folded, notes = series.folded(taken, origin, roles, [*channels, *goals, stamps], ())
     kept = [name for name, role in roles.items() if role == "series"]

@@ -63,6 +63,8 @@ def settle(
     usual = window_of(int(np.median(periods)))
     fitted.source = source.settled(as_rows(np.zeros((1, len(series[0]), usual))))
     fitted.precision = str(problem.options.get("precision", "auto"))
+    backend = str(problem.options.get("backend", "auto"))
+    fitted.kept["extractor"] = Extractor(fitted.source, precision=fitted.precision, backend=backend, cache=False)
     share = max(1, REMEMBERED // len(series))
     kept, owners, every = [], [], {}
     for digest, each, period in zip(problem.train.fingerprints(), series, periods):
@@ -106,6 +108,7 @@ def between(one: Array, other: Array) -> Array:
 def embedded(fitted: DetectorFitted, windows: Array) -> Array:
     """Windows [S,C,W] in `DIRECTIONS` random directions of their features; float32 [S,D]."""
     if "extractor" not in fitted.kept:
+        assert fitted.source is not None
         fitted.kept["extractor"] = Extractor(fitted.source, precision=fitted.precision, cache=False)
     features = fitted.kept["extractor"].matrix(as_rows(windows))
     if features.shape[1] <= DIRECTIONS:

@@ -46,7 +46,7 @@ def autocorrelation(series: Array, most: int) -> Array:
 
 def window_of(period: int) -> int:
     """Steps of a window."""
-    return max(SHORTEST, period // 2)
+    return int(max(SHORTEST, period // 2))
 
 
 def period_of(series: Array) -> int:
@@ -57,7 +57,7 @@ def period_of(series: Array) -> int:
     inner = np.arange(4, len(found) - 1)
     peaks = inner[(found[inner] > found[inner - 1]) & (found[inner] >= found[inner + 1]) & (found[inner] > CLEAR)]
     if not len(peaks):
-        return min(most, USUAL)
+        return int(min(most, USUAL))
     best = found[peaks].max()
     period = int(next(lag for lag in peaks if found[lag] > 0.9 * best))
     return int(np.clip(period, SHORTEST, most))

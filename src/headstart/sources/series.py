@@ -222,7 +222,7 @@ def steps(dataset: Dataset) -> float:
 
 def parts(series: torch.Tensor, count: int) -> torch.Tensor:
     """The means [...,count] of equal parts of series [...,T]; count divides T."""
-    return series.unflatten(-1, (count, -1)).mean(dim=-1)
+    return series.reshape(*series.shape[:-1], count, -1).mean(dim=-1)
 
 
 def stretch(series: torch.Tensor, length: int = LENGTH) -> torch.Tensor:
