@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,39 +34,47 @@ HALVES = (
     ("GunPoint", "OSULeaf", "JapaneseVowels", "ItalyPowerDemand"),
     ("ArrowHead", "ACSF1", "BasicMotions", "PickupGestureWiimoteZ", "PLAID"),
 )
+REGRESSION = {"Tecator": "sktime", "Covid3Month": "aeon", "CardanoSentiment": "aeon"}
+"""Sets of numbers, with their own training and test part; none of them is in a pool."""
+
 LABELS, TEST = 5, 400
 MOST = 600  # series of one file that an encoder learns from
 
 
-def fetched() -> dict[str, list[Path]]:
+def fetched(sets: Iterable[str] = (each for half in HALVES for each in half)) -> dict[str, list[Path]]:
     """The files of each set, training part first."""
-    folder = cache_home() / "data" / "series"
+    folder, found = cache_home() / "data" / "series", {}
+    origins = {each: REGRESSION.get(each, "sktime" if each == "PLAID" else "aeon") for each in sets}
     for name, version, digest, size in (AEON, SKTIME):
-        own = [each for half in HALVES for each in half if (each == "PLAID") == (name == "sktime")]
+        own = [each for each, origin in origins.items() if origin == name]
         members = [f"{name}/datasets/data/{each}/{each}_{part}.ts" for each in own for part in ("TRAIN", "TEST")]
-        wheel.fetch_member(name, version, digest, members, folder, None, size)
-    found = {}
-    for each in (each for half in HALVES for each in half):
-        package = "sktime" if each == "PLAID" else "aeon"
-        found[each] = [folder / package / "datasets/data" / each / f"{each}_{part}.ts" for part in ("TRAIN", "TEST")]
+        if members:
+            wheel.fetch_member(name, version, digest, members, folder, None, size)
+        for each in own:
+            found[each] = [folder / f"{name}/datasets/data/{each}/{each}_{part}.ts" for part in ("TRAIN", "TEST")]
     return found
 
 
 def drawn(files: list[Path], seed: int) -> Dataset:
     """The rows of both parts: ``LABELS`` a class to train, at most ``TEST`` others to test."""
-    import datasets
-
     one, other = (headstart.read(file) for file in files)
-    whole = one.followed_by(other)
-    labels, generator = np.array(whole.targets()), np.random.default_rng(seed)
-    order = generator.permutation(len(whole))
+    both = one.followed_by(other)
+    labels, generator = np.array(both.targets()), np.random.default_rng(seed)
+    order = generator.permutation(len(both))
     train = np.concatenate([order[labels[order] == label][:LABELS] for label in np.unique(labels)])
     test = order[~np.isin(order, train)][:TEST]
-    rows = whole.select([*train, *test])
-    split = ["train"] * len(train) + ["test"] * len(test)
+    return _split(both.select([*train, *test]), ["train"] * len(train) + ["test"] * len(test), files)
+
+
+def whole(files: list[Path]) -> Dataset:
+    """Both parts as they are, with a column that tells them apart."""
+    one, other = (headstart.read(file) for file in files)
+    return _split(one.followed_by(other), ["train"] * len(one) + ["test"] * len(other), files)
+
+
+def _split(rows: Dataset, split: list[str], files: list[Path]) -> Dataset:
     table = rows.table.flatten_indices().add_column("split", split)
-    assert isinstance(table, datasets.Dataset)
-    columns = [*whole.columns, Column("split", "split", "category")]
+    columns = [*rows.columns, Column("split", "split", "category")]
     return Dataset(table, columns, origin=files[0].stem.removesuffix("_TRAIN"))
 
 
@@ -85,9 +94,11 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sets", nargs="*", help="only these")
+    parser.add_argument("--regression", action="store_true", help="three sets of numbers instead, R2")
     parser.add_argument("--encoders", type=Path, help="folder that keeps the two encoders")
     given = parser.parse_args()
     files, found = fetched(), []
+    numbers = fetched(REGRESSION) if given.regression else {}
     with tempfile.TemporaryDirectory() as temporary:
         for number, half in enumerate(HALVES):
             encoder = (given.encoders or Path(temporary)) / f"half-{number + 1}"
@@ -95,14 +106,13 @@ def main() -> None:
                 pool = [file for name in HALVES[1 - number] for file in files[name]]
                 made = headstart.pretrain(pool, encoder, epochs=given.passes, most=MOST)
                 print(f"encoder {number + 1}: {made.facts['rows']:,} rows, {made.facts['seconds']} s", flush=True)
-            for name in half:
+            for name in list(numbers) * (number == 0) if numbers else half:
                 if given.sets and name not in given.sets:
                     continue
                 for seed in range(given.seeds):
                     begun, out = time.monotonic(), Path(temporary) / f"{name}-{seed}"
-                    artefact = headstart.fit(
-                        drawn(files[name], seed), source=str(encoder), method="probe", out=out, seed=seed
-                    )
+                    rows = whole(numbers[name]) if numbers else drawn(files[name], seed)
+                    artefact = headstart.fit(rows, source=str(encoder), method="probe", out=out, seed=seed)
                     facts = row(artefact.record)
                     found.append((name, facts))
                     shown = "  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}"

@@ -81,6 +81,7 @@ class Artefact:
                     kinds=kinds,
                     roles=roles,
                     for_prediction=not labelled,
+                    **self.task.reading,
                 )
             except DataError as error:
                 if error.code == "HS-DATA-003" and not labelled:

@@ -276,13 +276,18 @@ def told_series(series: np.ndarray) -> str:
     return f"{several}{steps} steps, {float(series.min()):.4g} to {float(series.max()):.4g}"
 
 
-def drawn_series(series: np.ndarray) -> str:
-    """A series [C,T] as a line for each channel on one scale, a small PNG as a data URI."""
+def drawn_series(series: np.ndarray, flags: np.ndarray | None = None) -> str:
+    """A series [C,T] as a line for each channel on one scale, a small PNG as a data URI; with flags [T] a wide one, on
+    which flagged steps have a red ground.
+    """
     from PIL import Image, ImageDraw
 
-    width, height, low, high = 96, 48, float(series.min()), float(series.max())
+    width, height, low, high = 96 if flags is None else 640, 48, float(series.min()), float(series.max())
     image = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(image)
+    for step in np.flatnonzero(flags) if flags is not None else ():
+        left, right = (2 + (width - 5) * at / max(series.shape[1] - 1, 1) for at in (step - 0.5, step + 0.5))
+        pen.rectangle((left, 0, max(right, left + 1), height), fill="#f2b8b5")
     for place, channel in enumerate(series):
         across = np.linspace(2, width - 3, len(channel))
         up = height - 3 - (channel - low) / max(high - low, 1e-12) * (height - 6)

@@ -83,7 +83,8 @@ def fit(
     unlabelled: further rows with the same input columns, for the methods that use such (see ``headstart methods``);
     a target column in them is not read, and rows that are among the labelled ones are left out. labels: what the labels
     mean, for methods that read words (names, or label -> description, or a file of them); without a target the rows are
-    told apart by these alone (`headstart.without_labels`).
+    told apart by these alone (`headstart.without_labels`). task: the name of a file in tasks/; one that learns nothing
+    from labels needs no target (`headstart.unsupervised`).
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
@@ -94,6 +95,14 @@ def fit(
         control=control, limit=limit, precision=precision, backend=backend, trust_remote_code=trust_remote_code,
         seed=seed,
     )  # fmt: skip
+    if task is not None and catalog.find("tasks", task).unsupervised:
+        from headstart import unsupervised
+
+        return unsupervised.fit(
+            data, task, target, source=source, method=method, input=input, roles=roles, kinds=kinds, budget=budget,
+            effort=effort, seed=seed, out=out, control=control, dry_run=dry_run, settings=settings, limit=limit,
+            precision=precision, backend=backend, fresh=fresh, trust_remote_code=trust_remote_code, report=report,
+        )  # fmt: skip
     if labels is not None:
         from headstart import without_labels
 

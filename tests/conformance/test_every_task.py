@@ -8,6 +8,7 @@ from headstart import catalog
 from headstart.testing import check_task
 
 EXAMPLES = {
+    "anomalies": [([[0, 0, 1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0]], "series")],
     "classification": [
         (["a", "b", "c", "a", "b", "c", "a", "b"], "category"),
         ([3, 7, 3, 7, 7, 3], "category"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.nn.minirocket import MiniRocket, SeriesFeatures, spaced, stretched
+from headstart.nn.minirocket import MiniRocket, SeriesFeatures, spaced, spread, stretched
 from headstart.testing import dataset_with
 
 T = np.arange(60)
@@ -52,3 +52,12 @@ def test_series_of_other_lengths_are_stretched():
     assert features.rocket.length == 25 and found.shape == (6, features.width)
     again = SeriesFeatures.restore(*features.state())
     np.testing.assert_array_equal(again.transform(rows), features.transform(rows))
+
+
+def test_a_share_that_does_not_vary_is_not_blown_up():
+    """The deviation of equal numbers is not 0 after rounding: divided by it, a constant would drown all else."""
+    raw = np.full((172, 3), 0.97999996, np.float32)
+    raw[:, 1] = np.linspace(0, 1, 172)
+    raw[5, 2] = 0.98
+    found = spread(raw)
+    assert found[0] == 1 and found[1] == pytest.approx(raw[:, 1].std()) and 0 < found[2] < 1e-3

@@ -8,7 +8,20 @@ import torch
 
 from headstart.errors import DataError
 from headstart.sources import shelf
-from headstart.sources.series import LEVEL, PLACE, STAGES, STEM, Series, standard, stretch, view, width
+from headstart.sources.series import (
+    LEVEL,
+    LEVEL_POINTS,
+    PLACE,
+    SHAPE_POINTS,
+    STAGES,
+    STEM,
+    Series,
+    parts,
+    standard,
+    stretch,
+    view,
+    width,
+)
 from headstart.testing import dataset_with
 from tests.conformance.examples import waves
 
@@ -34,6 +47,18 @@ def test_length_level_and_size_are_taken_away_and_told_apart():
     )
 
 
+def test_besides_the_layers_stand_shape_and_level():
+    source, high = Series(), 5 * wave(200) + 3
+    found = source.features(source.preprocess([wave(200), high]), ["level", "stages.2", "shape"])
+    assert list(found.cuts) == ["level", "stages.2", "shape"]
+    assert found.cuts["shape"].shape == (2, SHAPE_POINTS) and found.cuts["level"].shape == (2, LEVEL_POINTS)
+    assert torch.allclose(found.cuts["shape"][0], found.cuts["shape"][1], atol=1e-4)
+    assert torch.allclose(found.cuts["shape"].norm(dim=1), torch.ones(2))
+    came = parts(stretch(torch.from_numpy(high)), LEVEL_POINTS)[0]
+    assert torch.allclose(found.cuts["level"][1], torch.arcsinh(came), atol=1e-5)
+    assert torch.equal(found.pooled, source.forward(source.preprocess([wave(200), high])).pooled)
+
+
 def test_a_series_that_stands_still_has_finite_features():
     assert torch.isfinite(features(Series(), np.full((1, 40), 7.0), np.zeros((1, 2)))).all()
 
@@ -47,6 +72,16 @@ def test_the_blocks_of_every_stage_have_unit_length():
             assert length == pytest.approx(1, abs=1e-4) or length == 0  # nothing is large where nothing was learned
             start += wide
     assert float(found[start:].norm()) == pytest.approx(PLACE, abs=1e-4)
+
+
+@pytest.mark.parametrize(("steps", "length"), [(40, 256), (300, 256), (301, 512), (701, 1024), (5000, 1024)])
+def test_long_series_are_read_at_more_points(steps, length, tmp_path):
+    rows = dataset_with([np.zeros(20).tolist(), np.zeros(steps).tolist(), np.zeros(steps).tolist()], ["a"] * 3,
+                        "category", "series")  # fmt: skip
+    source = Series().settled(rows)
+    assert source.length == length and source.preprocess([wave(steps)]).inputs["series"].shape == (1, 1, length)
+    source.save(tmp_path / "saved")
+    assert shelf.open_source(str(tmp_path / "saved")).length == length
 
 
 def test_channels_stand_side_by_side():
@@ -63,6 +98,7 @@ def test_channels_stand_side_by_side():
     seen = width(1) - LEVEL
     assert torch.allclose(found[0, :seen], alone[0, :seen], atol=1e-5)
     assert torch.allclose(found[0, seen : 2 * seen], alone[1, :seen], atol=1e-5)
+    assert torch.allclose(found[0, -LEVEL:], alone[1, -LEVEL:], atol=1e-5)
     with pytest.raises(DataError, match=r"HS-DATA-020.*1 channels; expected 2"):
         two.preprocess([wave(50)])
 

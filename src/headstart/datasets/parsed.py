@@ -22,12 +22,13 @@ class Options:
     """What the caller asked for, as far as a parser needs it.
 
     kinds: column -> kind, so that a column read as text keeps its characters. inputs: named input columns.
-    for_prediction: the rows need no target.
+    for_prediction: the rows need no target. stepwise: every step of a series is to be judged (`points.py`).
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     for_prediction: bool = False
+    stepwise: bool = False
 
     @property
     def strings(self) -> list[str]:

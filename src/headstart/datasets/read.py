@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import disk
-from headstart.datasets import checks, roles, series
+from headstart.datasets import checks, points, roles, series
 from headstart.datasets.base import Dataset, Reject
 from headstart.datasets.parsed import Options, Parsed
 from headstart.errors import DataError, EnvironmentProblem, did_you_mean, raise_all
@@ -36,6 +36,7 @@ def read(
     kinds: Mapping[str, str] | None = None,
     limit: int | None = None,
     for_prediction: bool = False,
+    stepwise: bool = False,
 ) -> Dataset:
     """The rows of ``source`` with a role and a kind for every column.
 
@@ -43,12 +44,13 @@ def read(
     column names; see `roles.py` for what is chosen without them, and `series.py` for time series in tables. Of several
     targets, a row in which one is missing is rejected. roles: column -> role. kinds: column -> kind, over what
     `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target.
+    stepwise: the target says something of every step of a series (`points.py`).
 
     Raises DataError (HS-DATA-001 to -005, -008 to -011, -013 to -018, -020), EnvironmentProblem and UsageError; all
     that is wrong with the named columns comes in one error. Rows that cannot be used are in ``rejects``.
     """
     inputs = (input,) if isinstance(input, str) else tuple(input or ())
-    options = Options(dict(kinds or {}), inputs, for_prediction)
+    options = Options(dict(kinds or {}), inputs, for_prediction, stepwise=stepwise)
     parsed, origin = _parse(source, options)
     return typed(parsed, origin, target, options, dict(roles or {}), limit)
 
@@ -113,7 +115,10 @@ def typed(
 ) -> Dataset:
     """Parsed rows as a `Dataset`; ``wanted``: column -> role. Raises what `read` raises of columns and rows."""
     labelled = not options.for_prediction
-    parsed, notes = series.arranged(parsed, origin, wanted, options, target)
+    if options.stepwise:
+        parsed, notes, wanted = points.arranged(parsed, origin, wanted, options, target)
+    else:
+        parsed, notes = series.arranged(parsed, origin, wanted, options, target)
     _limit(parsed, limit)
     if not len(parsed.table):
         raise checks.too_many(origin, parsed.rejects, 0) or DataError(

@@ -193,7 +193,7 @@ def folded(
     table = parsed.table
     codes = table.column(owner).combine_chunks().dictionary_encode()
     place = np.asarray(codes.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
-    stamps = None if when is None else _stamps(table.column(when), when, origin, parsed.numbers)
+    stamps = None if when is None else stamps_of(table.column(when), when, origin, parsed.numbers)
     order = np.lexsort((np.zeros(len(place)) if stamps is None else stamps, place))
     order = order[place[order] >= 0]
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
@@ -255,7 +255,7 @@ def _check_roles(names: Mapping[str, Sequence[str]], parsed: Parsed, origin: str
         raise DataError("HS-DATA-003", f'{origin}: there is no column "{lost[0]}".', did_you_mean(lost[0], known))
 
 
-def _stamps(values: pa.ChunkedArray, name: str, origin: str, numbers: list[int]) -> np.ndarray:
+def stamps_of(values: pa.ChunkedArray, name: str, origin: str, numbers: list[int]) -> np.ndarray:
     """Times as float64 [rows]: numbers as they are, dates in seconds. Raises DataError HS-DATA-020."""
     import pyarrow as pa
 

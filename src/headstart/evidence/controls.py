@@ -20,3 +20,13 @@ def controls(source: Source | None, effort: str) -> list[Method]:
     if source is not None and any(True for _ in source.network.parameters()):
         found.append(catalog.find("methods", "scratch")(epochs=SCRATCH_EPOCHS[effort]))
     return found
+
+
+def detectors(source: Source | None) -> list[Method]:
+    """The controls of a detector of anomalies, strongest first (`benchmarks/anomalies.py`): detectors that need no
+    source, and that of the transfer on fresh weights.
+    """
+    names = ["matrix_profile", "seasonal_residuals", "isolation_forest"]
+    if source is not None and any(True for _ in source.network.parameters()):
+        names.append("untrained")
+    return [catalog.find("methods", name)() for name in names]

@@ -115,7 +115,7 @@ class Fitted(ABC):
 
     def predict(self, dataset: Dataset) -> Prediction:
         """Predictions in the user's own labels."""
-        return self.task.decode(self.outputs(dataset))
+        return self.task.predictions(self.outputs(dataset), dataset)
 
     @abstractmethod
     def trained(self) -> list[LayerRow]:

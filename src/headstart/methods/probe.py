@@ -3,7 +3,8 @@
 The source runs over the rows once; a regularised linear head is fitted on the stored features in closed form (ridge)
 or to the optimum (logistic). Cross-validation on the training rows chooses the strength of the regularisation and
 whether the last features alone are read or the layers before them as well, which helps when the target is unlike what
-the source was trained for. Alain & Bengio 2016, Understanding intermediate layers using linear classifier probes.
+the source was trained for, or what the source has besides its layers (`Source.besides`).
+Alain & Bengio 2016, Understanding intermediate layers using linear classifier probes.
 
 Of a source whose best layer differs from task to task (`Source.depths`: sounds) every layer is ranked by the ranker
 `probe_cv`, which costs one decomposition a layer, and the best one is a third choice. Where rows have a group, both the
@@ -41,7 +42,7 @@ class Probe(Method):
     name: ClassVar[str] = "probe"
     paper: ClassVar[str] = "Alain & Bengio 2016, arXiv:1610.01644"
 
-    layers: str = hyper("auto", "last, auto (the last, the last three, or the best depth), or names with commas")
+    layers: str = hyper("auto", "last, auto (last, last three, best depth, what stands besides), or names with commas")
     strength: float = hyper(0.0, "inverse regularisation; 0 = chosen by cross-validation", low=0.0, high=1e9)
     folds: int = hyper(5, "folds of the cross-validation", low=2, high=50)
     augment: int = hyper(0, "augmented copies of each training row besides (sounds, images)", low=0, high=100)
@@ -117,10 +118,10 @@ class Probe(Method):
         if self.layers == "last":
             return [("pooled",)]
         if self.layers == "auto":
-            cuts = extractor.cuts(2)
-            return [("pooled",), ("pooled", *cuts)] if cuts else [("pooled",)]
+            wider = [tuple(extractor.cuts(2)), extractor.source.besides]
+            return [("pooled",), *(("pooled", *more) for more in wider if more)]
         names = [name.strip() for name in self.layers.split(",")]
-        known = ["pooled", *(layer.name for layer in extractor.source.layers())]
+        known = ["pooled", *(layer.name for layer in extractor.source.layers()), *extractor.source.besides]
         for name in names:
             if name not in known:
                 raise MethodError("HS-METHOD-002", f'probe: there is no layer "{name}".', f"Known: {', '.join(known)}")

@@ -18,7 +18,7 @@ from torch import nn
 
 from headstart.nn.self_supervised import Objective
 from headstart.sources.base import Source
-from headstart.sources.series import LENGTH, STAGES, Encoder, view
+from headstart.sources.series import STAGES, Encoder, view
 from headstart.types import Batch, Modality, Sample
 
 TEMPERATURE = 0.1
@@ -65,6 +65,6 @@ class Instances(Objective):
     def loss(self, batch: Batch, target: torch.Tensor) -> dict[str, torch.Tensor]:
         """The contrast of the last stage's means and maxima."""
         network: Any = self.backbone
-        last = network.seen(batch.inputs["series"].reshape(-1, 1, LENGTH))[-1]
+        last = network.seen(batch.inputs["series"].flatten(0, 1)[:, None])[-1]
         one, other = self.projector(torch.cat([last.mean(dim=-1), last.amax(dim=-1)], dim=1)).chunk(2)
         return {"loss": contrast(one, other)}

@@ -203,9 +203,9 @@ class SeriesFeatures(Featurizer):
 
 
 def spread(raw: Array) -> Array:
-    """The deviation of each column of [N,D]; 1 where it does not vary."""
-    found = raw.std(axis=0)
-    return np.asarray(np.where(found > 1e-6, found, 1.0), np.float32)
+    """The deviation of each column of [N,D]; 1 where it does not vary, which rounding would make a tiny deviation."""
+    varies = raw.max(axis=0) > raw.min(axis=0)
+    return np.asarray(np.where(varies, raw.std(axis=0), 1.0), np.float32)
 
 
 def stacked(samples: Sequence[Array], length: int) -> Array:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.disk import replace_text
-from headstart.report import domains, labelling, summary, targets, wording
+from headstart.report import anomalies, domains, labelling, summary, targets, wording
 from headstart.types import Json, Record
 
 if TYPE_CHECKING:
@@ -122,6 +122,9 @@ def environment() -> Environment:
         wording.plain,
         wording.sentence,
         wording.ends,
+        anomalies.share,
+        anomalies.span,
+        anomalies.unmeasured,
         summary.rejected_rows,
         summary.score_label,
         summary.shipped_title,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 
-from headstart.report import domains, labelling, targets, wording
+from headstart.report import anomalies, domains, labelling, targets, wording
 from headstart.types import Candidate, Json, Record
 
 _LABELS = 12  # width of the column of labels
@@ -36,8 +36,8 @@ def summary(record: Record, *, width: int | None = None) -> str:
 def rows(record: Record) -> list[tuple[str, str]]:
     """The lines of the summary as (label, text)."""
     lines = [("task", _task(record)), ("source", _source(record))]
-    lines += [*labelling.lines(record), *domains.lines(record)]
-    unseen = record.adaptation is not None and not record.metrics
+    lines += [*labelling.lines(record), *anomalies.lines(record), *domains.lines(record)]
+    unseen = (record.adaptation is not None or record.anomalies is not None) and not record.metrics
     if text := "" if record.labelling or unseen else scores(record):
         lines.append((score_label(record), text))
     if text := verdict(record):
@@ -58,8 +58,9 @@ def rows(record: Record) -> list[tuple[str, str]]:
 
 def _task(record: Record) -> str:
     parts = [str(record.task.get("description") or record.task.get("name", ""))]
+    rows = "series" if record.anomalies is not None else "rows"
     parts.append(
-        f"{wording.count(record.data.get('rows', 0))} rows" + " without a label" * (record.labelling is not None)
+        f"{wording.count(record.data.get('rows', 0))} {rows}" + " without a label" * (record.labelling is not None)
     )
     if rejected := rejected_rows(record):
         parts.append(f"{wording.count(rejected)} rejected: see rejected.csv")

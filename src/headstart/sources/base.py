@@ -54,12 +54,14 @@ class Source(ABC):
     network: the backbone without its classifier, in eval mode, fp32. classifier: the one it was pretrained with, from
     ``Features.pooled`` to the logits of its own Z classes, [Z,D], where it has one. classes: the names of those Z
     classes, or empty where they are unknown. pretrained: whether its weights have learned anything. depths: whether
-    the best layer differs so much from task to task that a probe ranks all of them (of sounds). Subclasses
-    supply `preprocess`, `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
+    the best layer differs so much from task to task that a probe ranks all of them (of sounds). besides: outputs of
+    `features` that are no layers, which a probe may read beside the last one where that is better. Subclasses supply
+    `preprocess`, `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
     """
 
     provider: ClassVar[str]
     depths: ClassVar[bool] = False
+    besides: tuple[str, ...] = ()
     pretrained: bool = True
 
     def __init__(self, card: Card, network: nn.Module) -> None:

@@ -1,12 +1,16 @@
 """series: a small convolutional encoder of time series, to be pretrained on series related to the user's own.
 
 Fresh, it has learned nothing; ``headstart pretrain FOLDER`` trains it on a pool of series and saves it as a source.
-Each channel is stretched to 256 points, brought to mean 0 and deviation 1, and read together with its differences by
-four stages of convolutions. Features are what every stage saw: the mean, the maximum and the share of large values over
-time, and of the last stage its means over four parts of the series, each block at unit length (the last at half of it),
-so that patterns of any scale count; and the level and size of the channel, which its preparation took away. Channels
-stand side by side.
-Stretching every series to one length follows Mantis (Feofanov et al. 2025, arXiv:2502.15637).
+Each channel is stretched to 256, 512 or 1024 points (by the usual length of the rows), brought to mean 0 and
+deviation 1, and read together with its differences by four stages of convolutions. Features are what every stage saw:
+the mean, the maximum and the share of large values over time, and of the last stage its means over four parts of the
+series, each block at unit length (the last at half of it), so that patterns of any scale count; and the level and size
+of the channel, which its preparation took away. Channels stand side by side. Stretching every series to one length
+follows Mantis (Feofanov et al. 2025, arXiv:2502.15637).
+
+Two further outputs are for series that are aligned in time: ``shape``, the prepared series in 32 points, and ``level``,
+the series as it came in 16. They mislead where series are not aligned, so the probe reads them only where that
+cross-validates better.
 """
 
 from __future__ import annotations
@@ -30,7 +34,10 @@ from headstart.types import Batch, Features, Json, Sample
 if TYPE_CHECKING:
     from headstart.datasets.base import Dataset
 
-LENGTH = 256
+LENGTHS = ((300, 256), (700, 512), (float("inf"), 1024))
+"""The usual length up to which series are read at so many points."""
+
+LENGTH = LENGTHS[0][1]
 STEM = (48, 15)
 STAGES = ((64, 7, 1), (96, 5, 2), (128, 3, 2))
 """Width, kernel and stride of the residual stages."""
@@ -43,16 +50,23 @@ PLACE = 0.5
 LEVEL = 2
 """Features of a channel besides those of the network: its level and its size."""
 
+SHAPE_POINTS, LEVEL_POINTS = 32, 16
+
 STILL = 1e-6
 """Deviation under which a series does not move."""
 
 
 class Series(Source):
-    """A convolutional encoder. channels: of the series that it reads; each goes through the same network."""
+    """A convolutional encoder. channels: of the series that it reads; each goes through the same network. length:
+    points at which they are read.
+    """
 
     provider = "series"
+    besides = ("shape", "level")
 
-    def __init__(self, network: nn.Module | None = None, card: Card | None = None, channels: int = 1) -> None:
+    def __init__(
+        self, network: nn.Module | None = None, card: Card | None = None, channels: int = 1, length: int = LENGTH
+    ) -> None:
         network = network if network is not None else _first()
         found = weights.digest(weights.state(network))
         card = card or Card(
@@ -61,20 +75,20 @@ class Series(Source):
             licence="none needed", digest=found,
             description="time series; no knowledge before headstart pretrain",
         )  # fmt: skip
-        super().__init__(card, network)
-        self.channels = channels
+        super().__init__(replace(card, width=width(channels)), network)
+        self.channels, self.length = channels, length
         self.pretrained = found != _fresh_digest()
 
     def settled(self, dataset: Dataset) -> Series:
-        """With as many channels as the rows have."""
-        channels = len(dataset.inputs)
-        if channels == self.channels:
+        """With as many channels as the rows have, at the points that suit their usual length."""
+        channels, usual = len(dataset.inputs), steps(dataset)
+        length = next(points for most, points in LENGTHS if usual <= most)
+        if (channels, length) == (self.channels, self.length):
             return self
-        card = replace(self.card, width=width(channels))
-        return Series(self.network, card, channels)
+        return Series(self.network, self.card, channels, length)
 
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
-        """Series [C,T_i] to ``series`` [B,C,256] and ``level`` [B,C,2].
+        """Series [C,T_i] to ``series`` [B,C,T], T the length of the source, and ``level`` [B,C,2+16].
 
         Raises DataError HS-DATA-020 for another number of channels.
         """
@@ -84,20 +98,28 @@ class Series(Source):
                 raise DataError(
                     "HS-DATA-020", f"a series has {len(row)} channels; expected {self.channels}.", "Give the same ones."
                 )
+        stretched = torch.stack([stretch(torch.from_numpy(row), self.length) for row in rows])
+        series = standard(stretched)
         mean = np.stack([row.mean(axis=1) for row in rows])  # [B,C]
         size = np.stack([row.std(axis=1) for row in rows])
-        stretched = torch.stack([stretch(torch.from_numpy(row)) for row in rows])
-        series = standard(stretched)
-        level = torch.from_numpy(np.arcsinh(np.stack([mean, size], axis=2)).astype(np.float32))
+        whole = torch.from_numpy(np.stack([mean, size], axis=2).astype(np.float32))
+        level = torch.arcsinh(torch.cat([whole, parts(stretched, LEVEL_POINTS)], dim=2))
         return Batch({"series": view(series, 0.8) if train else series, "level": level})
 
     def forward(self, batch: Batch) -> Features:
         """pooled [B,D]."""
-        series, level = batch.inputs["series"], batch.inputs["level"]
-        rows = len(series)
-        pooled = self.network(series.reshape(-1, 1, LENGTH).to(next(self.network.parameters()).dtype))
-        every = [pooled.reshape(rows, self.channels * pooled.shape[1]), level.reshape(rows, -1).to(pooled.dtype)]
+        series, level = batch.inputs["series"], batch.inputs["level"][:, :, :LEVEL]
+        pooled = self.network(series.flatten(0, 1)[:, None].to(next(self.network.parameters()).dtype))
+        every = [pooled.unflatten(0, (-1, self.channels)).flatten(1), level.flatten(1).to(pooled.dtype)]
         return Features(torch.cat(every, dim=1))
+
+    def features(self, batch: Batch, cuts: Sequence[str] = ()) -> Features:
+        """See `Source.features`; ``shape`` [B,32 C] and ``level`` [B,16 C] are no layers."""
+        found = super().features(batch, [cut for cut in cuts if cut not in self.besides])
+        shape = functional.normalize(parts(batch.inputs["series"], SHAPE_POINTS), dim=2)
+        own = {"shape": shape.flatten(1), "level": batch.inputs["level"][:, :, LEVEL:].flatten(1)}
+        found.cuts = {cut: own[cut] if cut in own else found.cuts[cut] for cut in cuts}
+        return found
 
     def pool_cut(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The output [B C,D_l,T_l] of a stage: its means over time, channels side by side."""
@@ -105,8 +127,8 @@ class Series(Source):
 
     def example(self) -> Batch:
         """Two rows of waves."""
-        wave = torch.sin(torch.linspace(0, 60, 2 * self.channels * LENGTH)).view(2, self.channels, LENGTH)
-        return Batch({"series": wave, "level": torch.ones(2, self.channels, LEVEL)})
+        wave = torch.sin(torch.linspace(0, 60, 2 * self.channels * self.length)).view(2, self.channels, self.length)
+        return Batch({"series": wave, "level": torch.ones(2, self.channels, LEVEL + LEVEL_POINTS)})
 
     def fresh_network(self) -> nn.Module:
         """See `Source.fresh_network`."""
@@ -114,7 +136,7 @@ class Series(Source):
 
     def settings(self) -> Json:
         """The channels, and how they are prepared."""
-        return {"channels": self.channels, "length": LENGTH}
+        return {"channels": self.channels, "length": self.length, "points": [SHAPE_POINTS, LEVEL_POINTS]}
 
     def cost(self, sample: Sample) -> int:
         """The same for all: every series is stretched to one length."""
@@ -130,7 +152,7 @@ class Series(Source):
         card, settings, tensors = weights.read(folder)
         with torch.random.fork_rng(devices=[]):
             network = Encoder()
-        return cls(weights.fill(network, tensors, card.name), card, int(settings["channels"]))
+        return cls(weights.fill(network, tensors, card.name), card, int(settings["channels"]), int(settings["length"]))
 
 
 class Stage(nn.Module):
@@ -151,7 +173,7 @@ class Stage(nn.Module):
 
 
 class Encoder(nn.Module):
-    """One channel [B,1,256] to features [B,D]."""
+    """One channel [B,1,T] to features [B,D]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,8 +201,7 @@ class Encoder(nn.Module):
         blocks = []
         for stage in found:
             blocks += [stage.mean(dim=-1), stage.amax(dim=-1), (stage > LARGE).to(stage.dtype).mean(dim=-1)]
-        last = found[-1]
-        places = last.reshape(len(last), last.shape[1], PARTS, -1).mean(dim=-1).flatten(1)
+        places = parts(found[-1], PARTS).flatten(1)
         units = [functional.normalize(block, dim=1) for block in blocks]
         return torch.cat([*units, PLACE * functional.normalize(places, dim=1)], dim=1)
 
@@ -191,11 +212,24 @@ def width(channels: int) -> int:
     return channels * (3 * sum(every) + PARTS * every[-1] + LEVEL)
 
 
-def stretch(series: torch.Tensor) -> torch.Tensor:
-    """A series [C,T] at 256 even points of the same span, on straight lines; [C,256]."""
+def steps(dataset: Dataset) -> float:
+    """The usual length of these series: the median."""
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(dataset.table.with_format("arrow")[:][dataset.inputs[0].name])
+    return float(np.median(lengths.to_numpy())) if len(lengths) else 0.0
+
+
+def parts(series: torch.Tensor, count: int) -> torch.Tensor:
+    """The means [...,count] of equal parts of series [...,T]; count divides T."""
+    return series.reshape(*series.shape[:-1], count, -1).mean(dim=-1)
+
+
+def stretch(series: torch.Tensor, length: int = LENGTH) -> torch.Tensor:
+    """A series [C,T] at ``length`` even points of the same span, on straight lines; [C,length]."""
     if series.shape[1] == 1:
-        return series.expand(-1, LENGTH)
-    return functional.interpolate(series[None], size=LENGTH, mode="linear", align_corners=True)[0]
+        return series.expand(-1, length)
+    return functional.interpolate(series[None], size=length, mode="linear", align_corners=True)[0]
 
 
 def standard(series: torch.Tensor) -> torch.Tensor:

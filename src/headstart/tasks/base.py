@@ -30,12 +30,13 @@ class Task(ABC):
     """What is predicted. Subclasses are final; instances know their classes or scale and are JSON-able.
 
     name: the file's name. metric: name of the headline metric (higher is better). needs: which features the head
-    reads.
+    reads. unsupervised: nothing is learned from labels, which only tell what it was worth (`headstart.unsupervised`).
     """
 
     name: ClassVar[str]
     metric: ClassVar[str]
     needs: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    unsupervised: ClassVar[bool] = False
 
     # --- learning what the target is --------------------------------------------------------------------------
 
@@ -61,6 +62,11 @@ class Task(ABC):
     @abstractmethod
     def from_json(cls, data: Json) -> Task:
         """The task that `to_json` wrote."""
+
+    @property
+    def reading(self) -> Json:
+        """What `headstart.read` has to be told of new rows, besides their columns."""
+        return {}
 
     @property
     @abstractmethod
@@ -137,6 +143,10 @@ class Task(ABC):
     @abstractmethod
     def decode(self, output: Outputs) -> Prediction:
         """Outputs to predictions in the user's own labels."""
+
+    def predictions(self, output: Outputs, rows: Dataset) -> Prediction:
+        """The same where it takes the rows to say it in the user's own words or units."""
+        return self.decode(output)
 
 
 def weighted(losses: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:

@@ -1,0 +1,87 @@
+"""Long tables whose every step is to be judged: stamps and labels stay beside the values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import headstart
+from headstart.errors import DataError, UsageError
+
+ROLES = {"machine": "series", "day": "step"}
+
+
+def table(tmp_path, text, name="m.csv"):
+    (tmp_path / name).write_text(text)
+    return tmp_path / name
+
+
+def read(path, **more):
+    more.setdefault("target", "odd")
+    return headstart.read(path, stepwise=True, roles=more.pop("roles", ROLES), **more)
+
+
+TEXT = "machine,day,load,heat,odd\n" + "".join(
+    f"{name},2024-01-{day:02d},{day * 1.5},{day % 3},{int(day == 4)}\n" for day in (3, 1, 2, 4, 5) for name in "ab"
+)
+
+
+def test_a_row_is_a_series_with_its_stamps_and_labels(tmp_path):
+    rows = read(table(tmp_path, TEXT))
+    assert len(rows) == 2 and rows.values("machine") == ["a", "b"]
+    assert rows.values("day")[0] == [f"2024-01-0{day}" for day in range(1, 6)]
+    assert rows.targets() == [[0, 0, 0, 1, 0]] * 2
+    assert [(column.name, column.kind) for column in rows.inputs] == [("load", "series"), ("heat", "series")]
+    assert rows.target is not None and (rows.target.name, rows.target.kind) == ("odd", "series")
+    assert rows.samples()[1].tolist() == [[1.5, 3, 4.5, 6, 7.5], [1, 2, 0, 1, 2]]
+
+
+def test_a_table_may_be_one_series_and_have_no_steps(tmp_path):
+    rows = read(table(tmp_path, "value,odd\n1,no\n2,yes\n4,no\n"), roles={})
+    assert len(rows) == 1 and rows.values("step") == [["1", "2", "3"]] and rows.targets() == [[0, 1, 0]]
+
+
+def test_without_labels(tmp_path):
+    rows = read(table(tmp_path, "machine,day,load\na,1,5\na,2,6\na,3,8\n"), target=None, for_prediction=True)
+    assert rows.target is None and rows.samples()[0].tolist() == [[5, 6, 8]] and rows.values("day") == [["1", "2", "3"]]
+
+
+def test_gaps_are_filled_and_labels_go_along(tmp_path):
+    text = "machine,day,load,odd\n" + "".join(f"a,{day},{day},{int(day == 7)}\n" for day in (0, 1, 2, 3, 4, 7, 8, 9))
+    rows = read(table(tmp_path, text))
+    assert rows.values("day")[0] == [str(day) for day in range(10)] and rows.samples()[0].ravel().tolist() == list(
+        range(10)
+    )
+    assert (np.array(rows.targets()[0]) >= 0.5).astype(int).tolist() == [0] * 6 + [1, 1, 0, 0]
+    assert any("uneven" in note for note in rows.notes)
+
+
+def test_stamps_of_hours(tmp_path):
+    text = "machine,day,load,odd\n" + "".join(f"a,2024-01-01 0{hour}:00:00,{hour**2},0\n" for hour in range(4))
+    assert read(table(tmp_path, text)).values("day")[0][1] == "2024-01-01 01:00:00"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "told"),
+    [
+        (
+            lambda text: text.replace("4.5,0,0", "4.5,0,maybe", 1),
+            DataError,
+            'HS-DATA-020.*"odd" holds .maybe. in row 1.',
+        ),
+        (lambda text: text.replace("4.5,0,0", "4.5,0,", 1), DataError, 'HS-DATA-020.*"odd".*row 1'),
+        (lambda text: text.replace(",odd", ",od"), DataError, 'HS-DATA-003.*no column "odd".*Did you mean "od"'),
+        (lambda text: text.replace("day", "dat", 1), DataError, 'HS-DATA-003.*no column "day"'),
+        (lambda text: text.replace("2024-01-03", "soon", 1), DataError, "HS-DATA-020.*day"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, change, error, told):
+    with pytest.raises(error, match=told):
+        read(table(tmp_path, change(TEXT)))
+
+
+def test_two_columns_of_series_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"HS-USAGE-001.*several columns have the role series"):
+        read(table(tmp_path, TEXT), roles={"machine": "series", "heat": "series"})
+    with pytest.raises(DataError, match=r"HS-DATA-017.*no column of numbers changes"):
+        read(table(tmp_path, "machine,odd\na,0\na,0\n"), roles={"machine": "series"})
