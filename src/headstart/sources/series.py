@@ -11,7 +11,7 @@ Stretching every series to one length follows Mantis (Feofanov et al. 2025, arXi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -65,8 +65,9 @@ class Series(Source):
         self.channels = channels
         self.pretrained = found != _fresh_digest()
 
-    def settled(self, dataset: Dataset) -> Series:
+    def settled(self, dataset: Dataset, align: Mapping[str, str] | None = None) -> Series:
         """With as many channels as the rows have."""
+        self.refuse_names(align)
         channels = len(dataset.inputs)
         if channels == self.channels:
             return self
