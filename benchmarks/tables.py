@@ -155,12 +155,11 @@ def compared(
     """Make the source from ``theirs``; fit ``ours`` with each number of labels, with and without the rows pooled."""
     found = []
     with tempfile.TemporaryDirectory() as temporary:
-        keeping, made = Path(temporary) / "with rows", Path(temporary) / "source"
-        begun = time.monotonic()
-        facts = headstart.pretrain(theirs, keeping, target=target, keep_rows=True, seed=given.seed).facts
+        keeping, made = (given.sources or Path(temporary)) / f"source of {name}", Path(temporary) / "source"
+        if not keeping.is_dir():
+            facts = headstart.pretrain(theirs, keeping, target=target, keep_rows=True, seed=given.seed).facts
+            print(f"{name}: {facts['rows']:,} rows, {facts['scores']}, {facts['seconds']} s", flush=True)
         copied(keeping, made)
-        took = time.monotonic() - begun
-        print(f"{name}: source of {facts['rows']:,} rows, {facts['scores']} ({took:.0f} s)", flush=True)
         order = np.random.default_rng([given.seed, 1]).permutation(len(ours[target]))
         for count in labels:
             chosen = order[: count + given.test]
@@ -223,6 +222,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="draws of rows for the columns")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--effort", default="balanced", choices=("quick", "balanced", "thorough"))
+    parser.add_argument("--sources", type=Path, help="a folder that keeps the sources")
     parser.add_argument("--keep", type=Path, help="a CSV file that the lines are added to")
     given = parser.parse_args()
     if given.what == "columns":

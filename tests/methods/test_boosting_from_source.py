@@ -12,7 +12,7 @@ from headstart.evidence.controls import controls
 from headstart.evidence.learners import MethodLearner, Pool
 from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
-from headstart.methods.boosting import Boosting, BoostingFitted
+from headstart.methods.boosting import Boosting, BoostingFitted, same_classes
 from headstart.methods.pooled import Pooled, PooledFitted
 from headstart.runtime import Extractor
 from headstart.sources.shelf import open_source
@@ -36,7 +36,7 @@ def others(count=300):
     return headstart.read({**columns, "height": height}, target="label", input=["age", "home town", "height"])
 
 
-@pytest.mark.parametrize("start", ["prediction", "features", "columns"])
+@pytest.mark.parametrize("start", ["source", "prediction", "features", "columns"])
 def test_the_source_helps_where_labels_are_few(home, start):
     rows, test = rows_of_people(), others()
     given = problem(rows, tiny_people(home))
@@ -51,7 +51,10 @@ def test_the_source_helps_where_labels_are_few(home, start):
 def test_the_best_start_is_kept_and_saved(home):
     given = problem(rows_of_people(), tiny_people(home))
     fitted = Boosting().fit(given)
-    assert fitted.method.start in ("prediction", "features", "columns") and fitted.history[-1]["start"] == fitted.start
+    assert (
+        fitted.method.start in ("source", "prediction", "features", "columns")
+        and fitted.history[-1]["start"] == fitted.start
+    )
     (home / "model").mkdir()
     fitted.save(home / "model")
     again = BoostingFitted.load(home / "model", given.task, Boosting())
@@ -61,6 +64,18 @@ def test_the_best_start_is_kept_and_saved(home):
     (home / "model" / "boosting.json").write_text('{"columns": {"plans": []}}')
     with pytest.raises(ArtefactError, match="HS-ARTEFACT-003"):
         BoostingFitted.load(home / "model", given.task, Boosting())
+
+
+def test_the_classes_of_the_source_are_found_by_name(home):
+    source, task = tiny_people(home), infer_task(rows_of_people())
+    assert source.classes == ("no", "yes") and np.array_equal(same_classes(task, source), np.eye(2))
+    source.classes = ("yes", "no")
+    assert np.array_equal(same_classes(task, source), np.eye(2)[::-1])
+    source.classes = ("yes", "maybe")
+    assert same_classes(task, source) is None
+    with pytest.raises(MethodError, match=r"HS-METHOD-003.*predicts other classes"):
+        Boosting(start="source").fit(problem(rows_of_people(), source))
+    assert Boosting().fit(problem(rows_of_people(), source)).start != "source"
 
 
 def test_a_source_that_predicts_nothing_is_refused(home):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from headstart.nn.boosting import fit_boosting
+from headstart.nn.boosting import clearly_less, fit_boosting, row_losses
 from headstart.tasks.classification import Classification
 from headstart.tasks.multilabel import Multilabel
 from headstart.tasks.regression import Regression
@@ -89,3 +89,15 @@ def test_rows_that_always_train_are_never_left_out(data):
     _, own = fit_boosting(task, X[:40], y[:40], categorical=[3])
     assert outputs.shape == (40, 2) and task.score(outputs, y[:40]) > task.score(own, y[:40])
     assert fit_boosting(task, X, y, categorical=[3], always=foreign, leaves=4)[0].leaves == 4
+
+
+def test_losses_of_rows_and_which_difference_is_clear():
+    rng = np.random.default_rng(0)
+    y, outputs = rng.integers(0, 3, 200), rng.normal(size=(200, 3))
+    task = Classification([0, 1, 2])
+    found = row_losses(task, outputs, y)
+    assert np.allclose(found, np.log(np.exp(outputs).sum(axis=1)) - outputs[np.arange(200), y], atol=1e-5)
+    assert clearly_less(task, outputs + 3 * np.eye(3)[y], outputs, y)
+    assert not clearly_less(task, outputs + 0.1 * rng.normal(size=(200, 3)), outputs, y)
+    value = rng.normal(size=(20, 1))
+    assert np.allclose(row_losses(Regression(0, 1), value + 2, value), 4, atol=1e-5)

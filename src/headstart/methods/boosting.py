@@ -1,15 +1,17 @@
 """Boosting from what a source says: trees on the raw columns that go on from the source's prediction, or read it.
 
 The source's classifier predicts a row [Z]; the columns of the row, those that the source does not know included, stand
-beside. Three models are compared by their loss out of fold, and the best is kept:
+beside. Four models are tried in this order; one takes the place of another where its loss out of fold is clearly less
+(by two standard errors), so that few labels leave the source's word as it is:
 
+- ``source``: the source's prediction as it is, where it predicts the same classes, and trees that add to it
 - ``prediction``: a linear head on the prediction alone, and trees that add to it what it leaves
 - ``features``: a linear head on all features of the source (the probe), and trees that add to it
 - ``columns``: trees alone, for which the prediction is a column like others
 
-The size and number of the trees are chosen as those of the control ``baseline``, and there are none where they only
-raise the loss. A source model's output as a feature is PRED in Daumé III 2007, Frustratingly easy domain adaptation,
-ACL; trees that start from another model's output fit its residuals (Friedman 2001, Greedy function approximation).
+The size and number of the trees are chosen as those of the control ``baseline``; there are none where the loss does not
+clearly fall. A source model's output as a feature is PRED in Daumé III 2007, Frustratingly easy domain adaptation, ACL;
+trees that start from another model's output fit its residuals (Friedman 2001, Greedy function approximation).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.errors import ArtefactError, MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
-from headstart.nn.boosting import Boosted, fit_boosting
+from headstart.nn.boosting import Boosted, clearly_less, fit_boosting
 from headstart.nn.linear import fit_linear
 from headstart.nn.tables import TableFeatures
 from headstart.runtime import Extractor
@@ -35,7 +37,7 @@ from headstart.types import Json, LayerRow, Modality, Outputs
 if TYPE_CHECKING:
     from headstart.sources.base import Source
 
-STARTS = ("prediction", "features", "columns")
+STARTS = ("source", "prediction", "features", "columns")
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,18 @@ class Boosting(Method):
         pooled = extractor.matrix(train.without("target"))
         predicted = pooled @ readout[0].T + readout[1]  # [n,Z]
         X = np.hstack([reader.codes(train), predicted])
-        best: tuple[float, str, Array, Array, Boosted, Array] | None = None
-        for start in STARTS if self.start == "auto" else [self.start]:
+        same = same_classes(task, problem.source)
+        best: tuple[str, Array, Array, Boosted, Array] | None = None
+        starts = [start for start in STARTS if start != "source" or same is not None]
+        for start in starts if self.start == "auto" else [self.start]:
             base, weight, bias = None, np.zeros((task.width, 0)), np.zeros(task.width)
-            if start != "columns":
+            if start == "source":
+                if same is None:
+                    told = f"boosting: {problem.source.card.name} predicts other classes; start is source."
+                    raise MethodError("HS-METHOD-003", told, "Choose another start, or auto.")
+                weight = same
+                base = predicted @ same.T
+            elif start != "columns":
                 inputs = predicted if start == "prediction" else pooled
                 head = fit_linear(task, inputs, y, groups=groups, seed=problem.seed, folds=self.folds, weights=weights)
                 weight, bias, base = head.weight, head.bias, head.cv_outputs
@@ -92,11 +102,10 @@ class Boosting(Method):
                 task, X, y, categorical=reader.categorical, groups=groups, seed=problem.seed, folds=self.folds,
                 deadline=problem.deadline, weights=weights, base=base,
             )  # fmt: skip
-            loss = _loss(task, outputs, y)
-            if best is None or loss < best[0]:
-                best = loss, start, weight, bias, trees, outputs
+            if best is None or clearly_less(task, outputs, best[-1], y):
+                best = start, weight, bias, trees, outputs
         assert best is not None
-        _, start, weight, bias, trees, outputs = best
+        start, weight, bias, trees, outputs = best
         fitted = BoostingFitted(replace(self, start=start), task, extractor, reader, readout, weight, bias, trees)
         score = task.score(outputs, y)
         fitted.history = [
@@ -128,6 +137,8 @@ class BoostingFitted(Fitted):
     def description(self) -> str:
         """What was fitted, in a few words."""
         trees = "gradient boosting" if self.trees.rounds else "no trees"
+        if self.start == "source":
+            return f"the source's prediction, {trees}"
         if self.start == "columns":
             return f"{trees} with the source's prediction as a column"
         return f"linear head on the source's {self.start}, {trees}"
@@ -137,7 +148,7 @@ class BoostingFitted(Fitted):
         pooled = self.extractor.matrix(dataset.without("target"))
         predicted = pooled @ self.readout[0].T + self.readout[1]
         found = self.trees.outputs(np.hstack([self.reader.codes(dataset), predicted]))
-        inputs = {"prediction": predicted, "features": pooled}.get(self.start)
+        inputs = {"source": predicted, "prediction": predicted, "features": pooled}.get(self.start)
         return found if inputs is None else found + inputs @ self.weight.T + self.bias
 
     def trained(self) -> list[LayerRow]:
@@ -189,7 +200,12 @@ class BoostingFitted(Fitted):
         return fitted
 
 
-def _loss(task: Task, outputs: Array, y: Any) -> float:
-    import torch
+def same_classes(task: Task, source: Source) -> Array | None:
+    """[C,C] 0/1, which of the source's outputs is which of the task's; None where it does not predict the same classes.
 
-    return float(task.loss(torch.as_tensor(outputs), task.collate(y))["loss"])
+    Of numbers it is not known in which units the source predicts.
+    """
+    ours, theirs = [str(label) for label in task.classes], list(source.classes)
+    if not ours or sorted(ours) != sorted(theirs):
+        return None
+    return np.eye(len(ours))[[theirs.index(label) for label in ours]]

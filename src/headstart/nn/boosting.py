@@ -21,6 +21,9 @@ from headstart.tasks.base import Task
 Array: TypeAlias = np.ndarray
 
 MOST_ROUNDS, PATIENCE = 400, 25
+CLEARLY = 2.0
+"""Standard errors from which a difference of losses is one."""
+
 CAPACITIES = ({"num_leaves": 4}, {"num_leaves": 15}, {"num_leaves": 31})
 
 
@@ -72,7 +75,7 @@ def fit_boosting(
     y: encoded targets of a pooled task. Returns (model, outputs [N,C]). After ``deadline`` (``time.monotonic()``) no
     further capacity is tried. weights: [N] of the rows in the training loss. base: outputs [N,C] that the trees add to
     (out of fold, where another model was fitted on these rows); the outputs that are returned hold them, those of the
-    model do not, and there are no trees where they would only raise the loss. always: bool [N], rows that train in
+    model do not, and there are no trees where the loss does not fall clearly. always: bool [N], rows that train in
     every fold and are never left out; what is returned has the outputs of the others alone. leaves: 0 = chosen.
     """
     form = _form(task, y)
@@ -97,9 +100,9 @@ def fit_boosting(
         if deadline is not None and time.monotonic() > deadline:
             break
     assert best is not None
-    loss, leaves, rounds, outputs = best
+    _, leaves, rounds, outputs = best
     columns = _columns(y, form)
-    if base is not None and _loss(task, base[kept], y[kept]) <= loss:
+    if base is not None and not clearly_less(task, outputs, base[kept], y[kept]):
         count = 1 if form == "margin" else task.width
         return Boosted(("",) * count, (0.0,) * count, form, 0, leaves), base[kept]
     settings = _settings(form, task.width, leaves, len(X), seed)
@@ -218,6 +221,24 @@ def _loss(task: Task, outputs: Array, y: Any) -> float:
     import torch
 
     return float(task.loss(torch.as_tensor(outputs), task.collate(y))["loss"])
+
+
+def clearly_less(task: Task, outputs: Array, others: Array, y: Any) -> bool:
+    """Whether the loss of ``outputs`` is less than that of ``others`` by `CLEARLY` standard errors of the difference
+    over the rows. All [N,C].
+    """
+    gain = row_losses(task, others, y) - row_losses(task, outputs, y)
+    return bool(gain.mean() > CLEARLY * gain.std() / np.sqrt(len(gain)))
+
+
+def row_losses(task: Task, outputs: Array, y: Any) -> Array:
+    """The task's loss of each row [N]: the gradient of the mean in the weights of the rows."""
+    import torch
+
+    weight = torch.ones(len(outputs), dtype=torch.float64, requires_grad=True)
+    task.loss(torch.as_tensor(outputs), task.collate(y), weight)["loss"].backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    return np.asarray(weight.grad.numpy() * len(outputs))
 
 
 def threads() -> int:

@@ -16,6 +16,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +112,7 @@ class Table(Source):
         """See `Source.rows`; the target is called as it was in the source."""
         if self.rows_at is None:
             return None
-        import pyarrow.parquet as pq
-
-        with self.rows_at.open("rb") as stream:
-            read = pq.ParquetFile(stream).read()
-        own = {name: read.column(name).to_pylist() for name in read.column_names}
+        own = _columns(self.rows_at, self.rows_at.stat().st_mtime_ns)
         return {self.names[plan.name] or plan.name: own[plan.name] for plan in self.reader.plans} | {
             self.target: own[self.target]
         }
@@ -235,6 +232,16 @@ class Table(Source):
         source = cls(filled, card, sizes, profiles, reader, trees, settings["target"], settings["names"], rows_at)
         source.classifier, source.classes = weights.read_classifier(folder)
         return source
+
+
+@lru_cache(maxsize=1)
+def _columns(path: Path, changed: int) -> dict[str, list[Any]]:
+    """The columns of a Parquet file. changed: when it was."""
+    import pyarrow.parquet as pq
+
+    with path.open("rb") as stream:
+        read = pq.ParquetFile(stream).read()
+    return {name: read.column(name).to_pylist() for name in read.column_names}
 
 
 def _digest(trees: Boosted) -> str:
