@@ -19,10 +19,12 @@ def test_every_kind_of_argument():
     line = command_line(
         "adapt", ["one.csv", "two.csv"], target=["x", "y"], value="there", use_labels=True, control=False, seed=0,
         roles={"who": "group", "old": "unused"}, kinds={"a..b": "series"}, settings={"folds": 3}, labels={"a": "an a"},
+        align={"old": "new"},
     )  # fmt: skip
     assert shlex.split(line)[2:] == [
         *("one.csv", "two.csv", "--target", "x", "--target", "y", "--to", "there", "--use-labels", "--no-control"),
         *("--seed", "0", "--group", "who", "--kind", "a..b=series", "--set", "folds=3", "--labels", '{"a": ["an a"]}'),
+        *("--align", "old=new"),
     ]
     assert meanings(["b", "a"]) == "b,a" and meanings("labels.csv") == "labels.csv"
     assert command_line("fit", [headstart.read({"a": [1.0, 2.0]}, for_prediction=True)]).startswith("headstart fit ")

@@ -28,6 +28,7 @@ from headstart.errors import UsageError
 from headstart.options import (
     AS_JSON,
     SETTINGS,
+    Align,
     Backend,
     Command,
     FitCommand,
@@ -120,6 +121,7 @@ def fit(
     unlabelled: Annotated[
         Path | None, typer.Option(help="More rows without labels, for methods that use them.")
     ] = None,
+    align: Align = None,
     limit: Limit = None,
     precision: Precision = "auto",
     backend: Backend = "auto",
@@ -165,6 +167,7 @@ def fit(
             fresh=fresh,
             unlabelled=unlabelled,
             labels=labels,
+            align=pairs(align, "--align", "source's column=column here") or None,
             report=report,
         )
     from headstart.report.terminal import page

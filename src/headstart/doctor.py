@@ -39,6 +39,8 @@ BACKENDS = {
 SOUND = {"soundfile": ("audio", "reads sound files"), "soxr": ("audio", "brings sounds to one rate")}
 """The same of what sounds need."""
 
+TABLES = {"rtdl_num_embeddings": ("tables", "networks of tables: pretrain TABLE --target")}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -78,7 +80,7 @@ def packages() -> Iterator[Check]:
         found = _version(name)
         mend = "" if found else f"pip install {name}"
         yield Check("packages", name, "ok" if found else "broken", found or "missing", mend)
-    for group, optional in (("backends", BACKENDS), ("sound", SOUND)):
+    for group, optional in (("backends", BACKENDS), ("sound", SOUND), ("tables", TABLES)):
         for name, (extra, use) in optional.items():
             found = _version(name)
             mend = "" if found else f"pip install 'headstart[{extra}]'"

@@ -50,6 +50,14 @@ Kinds = Annotated[
     list[str] | None,
     typer.Option(metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=_COLUMNS),
 ]
+Align = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="THEIRS=HERE",
+        help="What the source calls a column, and what it is called here.",
+        rich_help_panel=_COLUMNS,
+    ),
+]
 TaskName = Annotated[str | None, typer.Option(help="What to predict; inferred from the target by default.")]
 Backend = Annotated[str, typer.Option(help="What runs the frozen network; the fastest by default.")]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes all randomness.")]
@@ -179,14 +187,15 @@ def _keep_setting(ctx: Any, param: Any, value: Any) -> None:
 
 
 def pairs(texts: Sequence[str] | None, flag: str, form: str) -> dict[str, str]:
-    """``["a=1"]`` -> ``{"a": "1"}``; of --kind the last "=" separates, as column names may hold one.
+    """``["a=1"]`` -> ``{"a": "1"}``; of --kind the last "=" separates, as column names may hold one; of
+    --align nothing may stand behind it.
 
     Raises UsageError HS-USAGE-001 for another form.
     """
     pairs = {}
     for text in texts or ():
         name, equals, value = text.rpartition("=") if flag == "--kind" else text.partition("=")
-        if not (name and equals and value):
+        if not (name and equals and (value or flag == "--align")):
             raise UsageError("HS-USAGE-001", f'{flag} got "{text}".', f"Expected {form}.")
         pairs[name] = value
     return pairs

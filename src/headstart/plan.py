@@ -100,6 +100,9 @@ def dry_run(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
         "columns": ", ".join(f"{c.name} ({c.role}, {c.kind})" for c in dataset.columns if c.role != "unused"),
         "task": task.describe(),
         "source": source.card.name if source is not None else "none",
+        **(
+            {"matched": " ".join(source.notes).removeprefix("Columns: ")} if source is not None and source.notes else {}
+        ),
         "methods": " -> ".join(method.name for method in tried) or "baseline",
     }
     return Plan(rows, facts)

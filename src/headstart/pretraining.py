@@ -1,9 +1,10 @@
 """A source of one's own: ``headstart pretrain FOLDER`` trains a network on the inputs of related rows and saves it.
 
-No label is read. A folder may hold several datasets, of one kind of input: all of them make one pool, and each channel
-of a time series is a row of its own. What is learned is an objective of the method ``pretrain``, by the same training
-(`methods/pretrain.py`); what is saved is a folder that ``--source`` takes. A network that has learned nothing before
-(the encoder ``series``) trains at a higher rate and in more passes than one that goes on learning.
+No label is read, unless a target is named (`headstart.supervised`). A folder may hold several datasets, of one kind of
+input: all of them make one pool, and each channel of a time series is a row of its own. What is learned is an objective
+of the method ``pretrain``, by the same training (`methods/pretrain.py`); what is saved is a folder that ``--source``
+takes. A network that has learned nothing before (the encoder ``series``) trains at a higher rate and in more passes
+than one that goes on learning.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from headstart.types import Json, Modality, Sample
 START: dict[Modality, str] = {"series": "series", "text": "minilm", "image": "mobilenet_v2"}
 """What ``--source auto`` goes on from."""
 
-FRESH_PASSES, FRESH_RATE, RATE = 20, 2e-3, 2e-5
+FRESH_PASSES, FRESH_RATE, RATE, BATCH = 20, 2e-3, 2e-5, 64
 MOST = 1000
 HEAD_RATE, DECAY, WARMUP, CLIP, COLLAPSE = 1.0, 0.01, 0.1, 1.0, 0.2
 
@@ -59,10 +60,12 @@ def pretrain(
     source: str | Source = "auto",
     objective: str = "auto",
     epochs: int = 0,
-    batch_size: int = 64,
+    batch_size: int = 0,
     learning_rate: float = 0.0,
     budget: float | None = None,
     most: int = MOST,
+    target: str | None = None,
+    keep_rows: bool = False,
     input: str | Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
@@ -74,13 +77,23 @@ def pretrain(
 
     data: what `read` takes, a folder of such files, or a list of these. source: what it starts from; auto by the kind
     of input. objective: a file of nn/ (see `methods/pretrain.py`). epochs, learning_rate: 0 = by whether the source has
-    learned anything. budget: seconds of training. most: rows taken of one dataset, drawn where it has more, so that
-    none outweighs the others. input, roles, kinds: as for `read`.
+    learned anything. batch_size: 0 = 64. budget: seconds of training. most: rows taken of one dataset, drawn where it
+    has more, so that none outweighs the others. input, roles, kinds: as for `read`. target: the column that a table's
+    models learn to predict, and keep_rows: see `headstart.supervised.pretrain`; source, objective and most say nothing
+    then.
 
     Raises UsageError HS-USAGE-001 and -002, DataError HS-DATA-002 and what `read` raises, SourceError HS-SOURCE-005,
     MethodError HS-METHOD-003 where the source cannot be trained so or its features became alike.
     """
-    place, begun = _claimed(out), time.monotonic()
+    if target is not None:
+        from headstart import supervised
+
+        return supervised.pretrain(
+            data[0] if isinstance(data, list) and len(data) == 1 else data, out, target, epochs=epochs,
+            batch_size=batch_size, learning_rate=learning_rate, budget=budget, keep_rows=keep_rows, input=input,
+            roles=roles, kinds=kinds, seed=seed, report=report,
+        )  # fmt: skip
+    place, begun = claimed(out), time.monotonic()
     parts = pool(data, input=input, roles=roles, kinds=kinds)
     modality = parts[0].modality
     start = open_source(START.get(modality, "identity")) if source == "auto" else source
@@ -103,7 +116,7 @@ def pretrain(
     at = np.linspace(0, len(rows) - 1, min(WATCHED, len(rows))).astype(int)
     try:
         facts, history, notes = learn(
-            trained, groups, rows, rows.samples(at), Schedule(epochs, batch_size, 1, WARMUP, CLIP, epochs),
+            trained, groups, rows, rows.samples(at), Schedule(epochs, batch_size or BATCH, 1, WARMUP, CLIP, epochs),
             collapse=COLLAPSE, seed=seed, deadline=None if budget is None else begun + budget,
             report=report or (lambda stage, done, total: None), stage="pretrain", precision=precision,
         )  # fmt: skip
@@ -121,7 +134,7 @@ def pretrain(
     )  # fmt: skip
     with disk.workspace(place) as work:
         copy.save(work / "source")
-        _settle(work / "source", place)
+        settle(work / "source", place)
     facts |= {
         "datasets": len(parts), "passes": len(history), "losses": [row["loss"] for row in history],
         "seconds": round(time.monotonic() - begun, 1),
@@ -212,7 +225,7 @@ def _objective(name: str, source: Source) -> type[Objective]:
 # --- the folder --------------------------------------------------------------------------------------------------
 
 
-def _claimed(out: str | Path) -> Path:
+def claimed(out: str | Path) -> Path:
     """The folder of the source. Raises UsageError HS-USAGE-002 where something else lies there."""
     place = Path(out)
     if place.is_file() or (place.is_dir() and any(place.iterdir()) and not (place / weights.DESCRIPTION).is_file()):
@@ -220,7 +233,7 @@ def _claimed(out: str | Path) -> Path:
     return place
 
 
-def _settle(made: Path, place: Path) -> None:
+def settle(made: Path, place: Path) -> None:
     """Put the new source in the place of an old one, or of nothing."""
     if not place.exists():
         disk.settle(made, place)

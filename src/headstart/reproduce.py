@@ -12,7 +12,7 @@ from headstart.nn import prompts
 FLAGS = {"value": "to"}
 """Arguments whose flag has another name."""
 
-PAIRS = {"settings": "--set", "kinds": "--kind"}
+PAIRS = {"settings": "--set", "kinds": "--kind", "align": "--align"}
 
 
 def command_line(verb: str, paths: Sequence[Any], **given: Any) -> str:

@@ -97,10 +97,10 @@ class Extractor:
         if backend != "auto":
             catalog.find("backends", backend)
         self.source = source
-        self.precision, self.backend = precision, backend
+        self.precision, self.backend = "fp32" if source.exact else precision, backend
         self.report = report or (lambda stage, done, total: None)
         self.batch_size = batch_size
-        self.notes: list[str] = []
+        self.notes = list(source.notes)
         self.forward_rows = self._begun = 0  # in all, and before the pass that runs now
         self.seconds = 0.0
         self.device = device()

@@ -30,7 +30,7 @@ from headstart.sources.base import Source
 from headstart.tasks.base import Task
 from headstart.types import Sample
 
-SAFE = frozenset({".json", ".safetensors", ".txt", ".md", ".csv", ".html", ".npy"})
+SAFE = frozenset({".json", ".safetensors", ".txt", ".md", ".csv", ".html", ".npy", ".parquet"})
 """Endings that a saved folder may hold: formats that run no code when they are read."""
 
 

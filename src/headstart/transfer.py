@@ -70,6 +70,7 @@ def fit(
     trust_remote_code: str | None = None,
     unlabelled: Any = None,
     labels: Any = None,
+    align: Mapping[str, str] | None = None,
     report: Report | None = None,
 ) -> Any:
     """Adapt a pretrained source to labelled data, and measure what the transfer was worth.
@@ -84,7 +85,8 @@ def fit(
     a target column in them is not read, and rows that are among the labelled ones are left out. labels: what the labels
     mean, for methods that read words (names, or label -> description, or a file of them); without a target the rows are
     told apart by these alone (`headstart.without_labels`). task: the name of a file in tasks/; one that learns nothing
-    from labels needs no target (`headstart.unsupervised`).
+    from labels needs no target (`headstart.unsupervised`). align: of a source that knows columns by name, its column ->
+    the one here, or empty for none, over what is found (`headstart.sources.schema_matching`).
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
@@ -93,7 +95,7 @@ def fit(
         command_line, "fit", target=target, labels=labels, input=input, roles=roles, kinds=kinds, task=task,
         source=source, method=method, settings=settings, unlabelled=unlabelled, effort=effort, budget=budget,
         control=control, limit=limit, precision=precision, backend=backend, trust_remote_code=trust_remote_code,
-        seed=seed,
+        align=align, seed=seed,
     )  # fmt: skip
     if task is not None and catalog.find("tasks", task).unsupervised:
         from headstart import unsupervised
@@ -126,7 +128,7 @@ def fit(
     dataset.weights()  # bad ones are refused now, not after the features
     extra = None if unlabelled is None else further(unlabelled, dataset)
     with trusting(trust_remote_code):
-        chosen = choose_source(dataset, source)
+        chosen = choose_source(dataset, source, align)
     rivals = auto.rivals(dataset.modality) if source == "auto" else []
     there: list[Need] = [] if extra is None else ["unlabelled"]
     transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), there)
@@ -171,10 +173,8 @@ def fit(
         deadline=None if seconds is None else clock.begun + seconds, options={"precision": precision},
         unlabelled=extra,
     )  # fmt: skip
-    outcome = evaluate(
-        problem, parts, [*transfers, *(controls(chosen, effort) if control or chosen is None else [])], effort,
-        spent=sum(clock.seconds.values()),
-    )  # fmt: skip
+    against = controls(chosen, effort, learned, dataset) if control or chosen is None else []
+    outcome = evaluate(problem, parts, [*transfers, *against], effort, spent=sum(clock.seconds.values()))
     for entry in outcome.entries:
         clock.seconds[entry.name] = entry.seconds
     if outcome.curve_seconds:
@@ -194,12 +194,13 @@ def fit(
 # --- choosing --------------------------------------------------------------------------------------------------
 
 
-def choose_source(dataset: Dataset, source: str | Source) -> Source | None:
-    """The source for the rows. Raises SourceError HS-SOURCE-005 where it does not fit the kind of input."""
+def choose_source(dataset: Dataset, source: str | Source, align: Mapping[str, str] | None = None) -> Source | None:
+    """The source for the rows. align: see `Source.settled`. Raises SourceError HS-SOURCE-005 for another modality."""
     if isinstance(source, str) and source == "auto":
-        name = auto.default(dataset.modality)
-        return open_for(dataset, name) if name is not None else None
-    return open_for(dataset, source)
+        source = auto.default(dataset.modality) or ""
+    if source == "" and align:
+        raise UsageError("HS-USAGE-001", "--align is for the columns of a source, and none is named.", "Add --source.")
+    return open_for(dataset, source, align) if source else None
 
 
 def further(data: Any, dataset: Dataset) -> Dataset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +202,33 @@ def series(folder: Path) -> Source:
     return Series()
 
 
+@cache
+def _tables() -> Path:
+    """A folder with two tiny sources, made once: of the columns a and b, and of people, with their rows."""
+    import headstart
+
+    folder = Path(tempfile.mkdtemp())
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(2, 60))
+    rows = {"a": a.tolist(), "b": b.tolist(), "y": (a - b + 1 > 0).tolist()}
+    headstart.pretrain(rows, folder / "numbers", target="y", epochs=1, keep_rows=True)
+    headstart.pretrain(people(60, seed=1), folder / "people", target="label", epochs=2, keep_rows=True)
+    return folder
+
+
+def tiny_table(folder: Path) -> Source:
+    from headstart.sources.table import Table
+
+    return Table.load(_tables() / "numbers")
+
+
+def tiny_people(folder: Path) -> Source:
+    """A source for `rows_of_people`, whose column of towns is called otherwise there."""
+    from headstart.sources.table import Table
+
+    return Table.load(_tables() / "people").settled(rows_of_people(), {"town": "home town"})
+
+
 SOURCES = {
     "concatenated": tiny_pair,
     "glyph": glyph,
@@ -209,6 +238,7 @@ SOURCES = {
     "spectrogram": tiny_ast,
     "speech": tiny_wav2vec,
     "series": series,
+    "table": tiny_table,
     "timm": tiny_timm,
     "torchvision": tiny_torchvision,
     "voice_encoder": tiny_voice,
@@ -269,3 +299,23 @@ def waves(count: int = 24) -> Dataset:
         wave = np.sin(steps / (1 if label == "yes" else 4) + generator.uniform(0, 6))
         inputs.append((wave + 0.2 * generator.normal(size=len(steps))).tolist())
     return dataset_with(inputs, labels, "category", "series")
+
+
+def people(count: int = 24, seed: int = 0, town: str = "town") -> dict[str, list]:
+    """Columns of people; old ones in Oslo and Rome are labelled yes, and a few others."""
+    generator = np.random.default_rng(seed)
+    ages = generator.uniform(20, 80, count).round(1)
+    towns = generator.choice(["Oslo", "Rome", "Bonn"], count)
+    sure = (ages > 50) & (towns != "Bonn")
+    labels = ["yes" if yes else "no" for yes in sure ^ (generator.random(count) < 0.1)]
+    labels[:4] = ["yes", "no", "yes", "no"]
+    return {"age": ages.tolist(), town: towns.tolist(), "label": labels}
+
+
+def rows_of_people(count: int = 24) -> Dataset:
+    """Other people, with a column that the source lacks."""
+    import headstart
+
+    columns = people(count, town="home town")
+    height = np.random.default_rng(2).normal(170, 10, count).round(1).tolist()
+    return headstart.read({**columns, "height": height}, target="label", input=["age", "home town", "height"])

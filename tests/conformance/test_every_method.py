@@ -16,10 +16,12 @@ from headstart.errors import MethodError
 from headstart.testing import check_method
 from tests.conformance.examples import (
     images,
+    rows_of_people,
     series,
     sounds,
     texts,
     tiny_bert,
+    tiny_people,
     tiny_torchvision,
     tiny_whisper,
     waves,
@@ -49,6 +51,7 @@ EXAMPLES = {
     "image": (images, tiny_torchvision),
     "audio": (sounds, tiny_whisper),
     "series": (waves, series),
+    "table": (rows_of_people, tiny_people),
 }
 
 

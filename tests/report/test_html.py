@@ -139,3 +139,18 @@ def test_folder_that_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem) as caught:
         html.write(records.positive(), tmp_path / "file" / "report.html")
     assert caught.value.code == "HS-ENV-003"
+
+
+def test_the_control_that_has_the_rows_of_the_source_is_not_said_to_know_nothing() -> None:
+    record = next(made for name in records.ALL if (made := records.ALL[name]()).verdict and made.head_start)
+    assert record.verdict is not None and record.head_start is not None
+    before = Page(html.render(record)).text
+    assert "without the source's knowledge. Every" in before and "rows that it learned from" not in before
+    known = record.verdict.control
+    record.candidates = [replace(each, name="pooled") if each.name == known else each for each in record.candidates]
+    record.verdict = replace(record.verdict, control="pooled", label="negative")
+    record.head_start = replace(record.head_start, control=replace(record.head_start.control, name="pooled"))
+    text = " ".join(Page(html.render(record)).text.split())
+    assert "The source helped less than the rows that it learned from" in text
+    assert "without the source's knowledge; pooled has the rows that the source learned from. Every" in text
+    assert "beside the rows that it learned from" in text and "without it (" not in text

@@ -1,4 +1,4 @@
-"""``headstart pretrain PATH --out FOLDER``: a source of one's own, from rows without labels."""
+"""``headstart pretrain PATH --out FOLDER``: a source of one's own, from rows without labels or a labelled table."""
 
 from __future__ import annotations
 
@@ -24,12 +24,20 @@ from headstart.options import (
 def pretrain(
     path: Annotated[list[Path], typer.Argument(help="Tables, series, or folders of them.", metavar="PATH...")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the source that is made.")],
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="Learn a table from its labels: the column to predict.")
+    ] = None,
+    keep_rows: Annotated[
+        bool, typer.Option("--keep-rows", help="With --target: save the rows too, for the control that pools them.")
+    ] = False,
     source: Annotated[
         str, typer.Option("--source", "-s", help="What goes on learning.", autocompletion=complete_source)
     ] = "auto",
     objective: Annotated[str, typer.Option(help="What is learned; auto: by the source.")] = "auto",
     epochs: Annotated[int, typer.Option(min=0, help="Passes over the rows; 0: by the source.")] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Rows a step sees.")] = 64,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=0, help="Rows a step sees; 0: 64, or by the table.")
+    ] = 0,
     learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="Highest rate; 0: by the source.")] = 0,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 90s, 10m or 2h.")] = None,
     most: Annotated[int, typer.Option(min=1, help="Rows taken of one dataset, drawn where it has more.")] = 1000,
@@ -41,7 +49,7 @@ def pretrain(
     kind: Kinds = None,
     quiet: Quiet = False,
 ) -> Answer:
-    """Train a network on rows without labels, and save it as a source for fit."""
+    """Train a network on rows without labels, or on a labelled table, and save it as a source for fit."""
     kinds = pairs(kind, "--kind", "column=kind")
     from headstart import plan, pretraining
 
@@ -50,7 +58,7 @@ def pretrain(
     with Progress(quiet) as report:
         made = pretraining.pretrain(
             path, out, source=source, objective=objective, epochs=epochs, batch_size=batch_size,
-            learning_rate=learning_rate, budget=seconds, most=most,
+            learning_rate=learning_rate, budget=seconds, most=most, target=target, keep_rows=keep_rows,
             input=input or None, roles=roles or None, kinds=kinds or None, seed=seed, precision=precision,
             report=report,
         )  # fmt: skip
@@ -60,4 +68,7 @@ def pretrain(
         f"{facts['seconds']} s: loss {facts['losses'][0]:.3f} -> {facts['losses'][-1]:.3f}\n"
         f"saved to {out}: headstart fit DATA --source {out}"
     )
+    if scores := facts.get("scores"):
+        told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        text = f"{facts['metric']} on {facts['judged']:,} rows left out: {told}\n{text}"
     return Answer(made.to_json(), text)

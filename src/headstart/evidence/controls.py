@@ -1,22 +1,28 @@
 """Which controls a transfer is measured against: what a careful person would do without the source.
 
 ``baseline`` is the classical model of the modality, tuned by cross-validation; ``scratch`` is the source's own network
-from fresh weights, with a learning rate chosen on a trial and at least the time that the transfer took.
+from fresh weights, with a learning rate chosen on a trial and at least the time that the transfer took. Where the
+source keeps the rows that it learned from, ``pooled`` fits the classical model of a table on them and the target's.
 """
 
 from __future__ import annotations
 
 from headstart import catalog
-from headstart.methods.base import Method
+from headstart.datasets.base import Dataset
+from headstart.methods.base import Method, admits
 from headstart.sources.base import Source
+from headstart.tasks.base import Task
 
 SCRATCH_EPOCHS = {"quick": 2, "balanced": 6, "thorough": 15}
 SCRATCH_SECONDS = {"quick": 20.0, "balanced": 60.0, "thorough": 600.0}  # at least this, and at least the transfer's
 
 
-def controls(source: Source | None, effort: str) -> list[Method]:
+def controls(source: Source | None, effort: str, task: Task, rows: Dataset) -> list[Method]:
     """The controls for a source, cheapest first; without a network of its own there is nothing to start afresh."""
     found: list[Method] = [catalog.find("methods", "baseline")()]
+    pooled = catalog.find("methods", "pooled")()
+    if admits(pooled, task, source, rows):
+        found.append(pooled)
     if source is not None and any(True for _ in source.network.parameters()):
         found.append(catalog.find("methods", "scratch")(epochs=SCRATCH_EPOCHS[effort]))
     return found

@@ -200,6 +200,10 @@ def resample(
     return Drawn(multiplier, begins, needs)
 
 
+HAVING = {"pooled": "beside the rows that it learned from"}
+"""What a control has of the source, in words; the others have nothing."""
+
+
 def head_start_sentence(result: HeadStart) -> str:
     """``HEAD START: 210 labels with this source did the work of 2 000 without it (9.5x) [6.1x, 14x] at 95 %``.
 
@@ -216,7 +220,8 @@ def head_start_sentence(result: HeadStart) -> str:
         ends = f" [{low}, {high}] at 95 %"
     work = "the work of" if result.bound == "exact" else f"{result.bound} the work of"
     times = f"({sign}{_times(result.multiplier)})"
-    return f"HEAD START: {few} labels with this source did {work} {many} without it {times}{ends}"
+    others = HAVING.get(result.control.name, "without it")
+    return f"HEAD START: {few} labels with this source did {work} {many} {others} {times}{ends}"
 
 
 def _scores(points: Points, combine: Combine) -> list[list[float]]:

@@ -114,7 +114,11 @@ class MethodLearner:
             train=self.pool.labelled.select(train.tolist()), valid=None, seed=self.problem.seed + seed, folder=None,
             report=lambda stage, done, total: None, deadline=deadline,
         )  # fmt: skip
-        return Small(None, self.pool.outputs(self.method.fit(part), others))
+        fitted = self.method.fit(part)
+        inside = getattr(fitted, "cv_outputs", None)
+        if inside is not None and len(inside) != len(train):
+            inside = None
+        return Small(inside, self.pool.outputs(fitted, others) if len(others) else [])
 
 
 def learner_of(

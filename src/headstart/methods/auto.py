@@ -20,7 +20,7 @@ import torch
 
 from headstart import catalog
 from headstart.errors import MethodError
-from headstart.methods.base import Fitted, Method, Need, Problem, hyper
+from headstart.methods.base import Fitted, Method, Need, Problem, admits, hyper
 from headstart.methods.ensemble import Ensemble, EnsembleFitted, equally_sure, mean
 from headstart.methods.network import GradientMethod, Network, Rows
 from headstart.methods.selection import FEW, out_of_fold, validation_part
@@ -115,7 +115,9 @@ class Auto(Method):
         methods = [catalog.find("methods", name)() for name in names]
         if self.effort == "thorough":
             methods = [_longer(method) for method in methods]
-        admitted = [method for method in methods if _admits(method, problem)]
+        admitted = [
+            method for method in methods if admits(method, problem.task, problem.source, problem.train, problem.given)
+        ]
         if not admitted:
             raise MethodError(
                 "HS-METHOD-003", f"auto: none of {', '.join(names)} fits this task and source.", "Name one by --method."
@@ -207,6 +209,8 @@ class Auto(Method):
 
 def planned(problem: Problem, effort: str) -> list[str]:
     """Names of the methods worth trying on these rows, cheapest first; those that do not fit are left out later."""
+    if problem.train.modality == "table" and problem.source is not None and problem.source.classifier is not None:
+        return ["probe", "boosting"] if effort == "quick" else ["probe", "boosting", "finetune"]
     names = ["probe"]
     rows = len(problem.train)
     few = rows <= FEW_A_CLASS * max(1, len(problem.task.classes))
@@ -262,14 +266,6 @@ def told(tried: Sequence[Trial], metric: str, reason: str) -> str:
         gain = "" if trial.gain is None else f", {100 * trial.gain:+.1f}"
         parts.append(f"{trial.fitted.method.name} {trial.score:.3f} ({trial.seconds:.0f} s{gain})")
     return f"Tried, {metric.replace('_', ' ')} on validation: {', '.join(parts)}. Stopped: {reason}."
-
-
-def _admits(method: Method, problem: Problem) -> bool:
-    try:
-        method.admit(problem.task, problem.source, problem.train, problem.given)
-    except MethodError:
-        return False
-    return True
 
 
 def _longer(method: Method) -> Method:

@@ -255,6 +255,15 @@ def check_bounds(method: str, item: dataclasses.Field[Any], value: Any) -> None:
             raise MethodError("HS-METHOD-002", f"{method}: {name} is not a number.")
 
 
+def admits(method: Method, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> bool:
+    """Whether `Method.admit` lets it."""
+    try:
+        method.admit(task, source, dataset, given)
+    except MethodError:
+        return False
+    return True
+
+
 def make(method: type[Method], settings: Json) -> Method:
     """The method with these hyperparameters. Raises MethodError HS-METHOD-002 for unknown names."""
     known = {item.name for item in dataclasses.fields(method)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,6 +30,16 @@ class Plan:
     levels: tuple[str, ...] = ()
     width: int = 1
 
+    @property
+    def columns(self) -> int:
+        """How many numbers `coded` makes of a value."""
+        return self.width if self.kind == "array" else 4 if self.kind == "datetime" else 1
+
+    @property
+    def wide(self) -> int:
+        """How many columns of `TableFeatures.transform` it becomes."""
+        return len(self.levels) if self.kind == "category" else self.columns + 1
+
 
 class TableFeatures(Featurizer):
     """Plans of the input columns; mean and spread [D] of the one-hot matrix in training."""
@@ -42,7 +53,7 @@ class TableFeatures(Featurizer):
     def fit(cls, train: Dataset) -> TableFeatures:
         """Categories, means and spreads of the training rows."""
         features = cls([_plan(train, column) for column in train.inputs], np.zeros(0), np.zeros(0))
-        wide = features._wide(train)
+        wide = features._wide(features._blocks(train))
         with np.errstate(invalid="ignore"):
             known = np.isfinite(wide)
             count = np.maximum(known.sum(axis=0), 1)
@@ -53,39 +64,46 @@ class TableFeatures(Featurizer):
 
     def codes(self, dataset: Dataset) -> Array:
         """For trees, float64 [N,D]: numbers as they are, categories as codes; NaN for missing and unseen."""
-        return np.hstack([_codes(plan, dataset) for plan in self.plans])
+        return np.hstack(self._blocks(dataset))
 
     @property
     def categorical(self) -> list[int]:
         """The columns of `codes` that hold categories."""
-        starts = np.cumsum([0, *(_code_width(plan) for plan in self.plans)])
+        starts = np.cumsum([0, *(plan.columns for plan in self.plans)])
         return [int(start) for start, plan in zip(starts, self.plans) if plan.kind == "category"]
 
     def transform(self, dataset: Dataset) -> Any:
         """For linear models, float32 [N,D]: standardised, clipped to 8 deviations; missing numbers become the mean."""
-        standard = (self._wide(dataset) - self.mean) / self.spread
-        return np.clip(np.nan_to_num(standard, nan=0.0, posinf=8.0, neginf=-8.0), -8, 8).astype(np.float32)
+        return self.standard(self._blocks(dataset))
 
-    def _wide(self, dataset: Dataset) -> Array:
+    def standard(self, blocks: Sequence[Array]) -> Array:
+        """What `transform` gives for columns that are coded already: of each plan [N,width]."""
+        standard = (self._wide(blocks) - self.mean) / self.spread
+        return np.asarray(np.clip(np.nan_to_num(standard, nan=0.0, posinf=8.0, neginf=-8.0), -8, 8), np.float32)
+
+    def _blocks(self, dataset: Dataset) -> list[Array]:
+        origin = dataset.origin or "the data"
+        return [coded(plan, dataset.values(plan.name), origin, dataset.numbers) for plan in self.plans]
+
+    def _wide(self, blocks: Sequence[Array]) -> Array:
         """One-hot categories, numbers, and an indicator of missing numbers. [N,D]."""
-        blocks = []
-        for plan in self.plans:
-            block = _codes(plan, dataset)
+        wide = []
+        for plan, block in zip(self.plans, blocks):
             if plan.kind == "category":
-                blocks.append((block == np.arange(len(plan.levels))).astype(np.float64))
+                wide.append((block == np.arange(len(plan.levels))).astype(np.float64))
             else:
-                blocks += [block, np.isnan(block).any(axis=1, keepdims=True).astype(np.float64)]
-        return np.hstack(blocks)
+                wide += [block, np.isnan(block).any(axis=1, keepdims=True).astype(np.float64)]
+        return np.hstack(wide)
 
     @property
     def width(self) -> int:
         """D, the columns that `transform` gives."""
-        return sum(_wide_width(plan) for plan in self.plans)
+        return sum(plan.wide for plan in self.plans)
 
     def parts(self) -> dict[str, slice]:
         """Which columns of `transform` each input column became."""
-        ends = np.cumsum([_wide_width(plan) for plan in self.plans])
-        return {plan.name: slice(int(end) - _wide_width(plan), int(end)) for plan, end in zip(self.plans, ends)}
+        ends = np.cumsum([plan.wide for plan in self.plans])
+        return {plan.name: slice(int(end) - plan.wide, int(end)) for plan, end in zip(self.plans, ends)}
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         """The plans as JSON, mean and spread as arrays."""
@@ -111,17 +129,11 @@ def _plan(train: Dataset, column: Column) -> Plan:
     return Plan(column.name, "category", tuple(name for name, _ in counts.most_common(MOST_LEVELS)))
 
 
-def _code_width(plan: Plan) -> int:
-    return plan.width if plan.kind == "array" else 4 if plan.kind == "datetime" else 1
+def coded(plan: Plan, values: Sequence[Any], origin: str, numbers: Sequence[int]) -> Array:
+    """The values of one column as [N,width] float64, NaN where unknown. origin, numbers: for messages.
 
-
-def _wide_width(plan: Plan) -> int:
-    return len(plan.levels) if plan.kind == "category" else _code_width(plan) + 1
-
-
-def _codes(plan: Plan, dataset: Dataset) -> Array:
-    """One column as [N,width] float64, NaN where unknown."""
-    values = dataset.values(plan.name)
+    Raises DataError HS-DATA-020 for a vector of another length.
+    """
     if plan.kind == "category":
         index = {name: code for code, name in enumerate(plan.levels)}
         return np.asarray([index.get(_text(v), math.nan) if v is not None else math.nan for v in values])[:, None]
@@ -133,7 +145,7 @@ def _codes(plan: Plan, dataset: Dataset) -> Array:
             if value is not None and len(value) != plan.width:
                 raise DataError(
                     "HS-DATA-020",
-                    f'{dataset.origin or "the data"}, column "{plan.name}", row {dataset.numbers[row]}: the vector has '
+                    f'{origin}, column "{plan.name}", row {numbers[row]}: the vector has '
                     f"{len(value)} numbers; expected {plan.width}.",
                     "Give vectors of one length.",
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -68,8 +68,8 @@ class Sampled:
         return np.asarray(softmax(self.outputs["pooled"] @ weight.T + bias, axis=1))
 
 
-def open_for(dataset: Dataset, source: str | Source) -> Source:
-    """The source, ready for these rows.
+def open_for(dataset: Dataset, source: str | Source, align: Mapping[str, str] | None = None) -> Source:
+    """The source, ready for these rows. align: see `Source.settled`.
 
     Raises SourceError HS-SOURCE-005 where it does not fit the kind of input, and what `open_source` raises.
     """
@@ -77,7 +77,7 @@ def open_for(dataset: Dataset, source: str | Source) -> Source:
     _refuse(dataset, opened.card.name, opened.card.modality)
     if opened.provider == "concatenated":
         _refuse_words(dataset, opened.card.name)
-    return opened.settled(dataset)
+    return opened.settled(dataset, align)
 
 
 def refuse_unfit(dataset: Dataset, source: str | Source) -> None:

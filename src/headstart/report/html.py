@@ -30,6 +30,12 @@ _MEANING = {
 }
 
 
+_POOLED = {
+    "positive": "The source helped more than the rows that it learned from: the whole interval lies above zero.",
+    "neutral": "The interval holds zero: these rows do not tell the source from the rows that it learned from.",
+    "negative": "The source helped less than the rows that it learned from: the whole interval lies below zero.",
+}
+
 _ADAPTED = {
     "positive": "Adapting to the target domain helped: the whole interval of the difference lies above zero.",
     "neutral": "The interval of the difference holds zero: these rows do not show that adapting helped or harmed.",
@@ -61,8 +67,7 @@ def render(record: Record) -> str:
             figures={name: Markup(svg or "") for name, svg in drawn.items()},
             candidates=_candidates(record),
             shipped=wording.candidate(record, record.shipped),
-            meaning=_MEANING,
-            adapted=_ADAPTED,
+            meaning=_meaning(record),
             multiplier=worth.multiplier(record.head_start) if record.head_start else "",
             most_rejects=MOST_REJECTS,
             most_classes=MOST_CLASSES,
@@ -113,6 +118,7 @@ def environment() -> Environment:
     )
     for function in (
         wording.metric_name,
+        wording.lacking,
         wording.score,
         wording.points,
         wording.times,
@@ -145,6 +151,13 @@ def environment() -> Environment:
     ):
         made.filters[function.__name__] = function
     return made
+
+
+def _meaning(record: Record) -> dict[str, str]:
+    """What each verdict means, by what was compared."""
+    if record.adaptation is not None:
+        return _ADAPTED
+    return _POOLED if record.verdict is not None and record.verdict.control == wording.POOLED else _MEANING
 
 
 def together(record: Record) -> str:

@@ -24,6 +24,18 @@ def metric_name(name: str) -> str:
     return " ".join(_NAMES.get(word.lower(), word) for word in words)
 
 
+POOLED = "pooled"
+"""The control that has the rows which the source learned from."""
+
+
+def lacking(record: Record) -> str:
+    """What the controls of a run do without."""
+    if record.adaptation is not None:
+        return "adaptation"
+    pooled = any(each.name == POOLED for each in record.candidates)
+    return "the source's knowledge" + (f"; {POOLED} has the rows that the source learned from" if pooled else "")
+
+
 def score(value: float | None) -> str:
     """A metric with three digits; a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.3f}".replace("-", "−")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart.errors import SourceError
+from headstart.errors import SourceError, UsageError
 from headstart.sources import weights
 from headstart.sources.layers import Layer, is_channels_last, located, ordered_layers
 from headstart.types import Batch, Features, Json, Modality, Sample
@@ -55,14 +55,17 @@ class Source(ABC):
     ``Features.pooled`` to the logits of its own Z classes, [Z,D], where it has one. classes: the names of those Z
     classes, or empty where they are unknown. pretrained: whether its weights have learned anything. depths: whether
     the best layer differs so much from task to task that a probe ranks all of them (of sounds). besides: outputs of
-    `features` that are no layers, which a probe may read beside the last one where that is better. Subclasses supply
-    `preprocess`, `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
+    `features` that are no layers, which a probe may read beside the last one where that is better. exact: whether
+    frozen passes are made in fp32 alone. notes: what settling found, for the user. Subclasses supply `preprocess`,
+    `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
     """
 
     provider: ClassVar[str]
     depths: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
     besides: tuple[str, ...] = ()
     pretrained: bool = True
+    notes: tuple[str, ...] = ()
 
     def __init__(self, card: Card, network: nn.Module) -> None:
         self.card = card
@@ -102,11 +105,29 @@ class Source(ABC):
     def load(cls, folder: Path) -> Source:
         """The source that `save` wrote. Raises SourceError HS-SOURCE-004 unless every tensor matches."""
 
-    def settled(self, dataset: Dataset) -> Source:
+    def settled(self, dataset: Dataset, align: Mapping[str, str] | None = None) -> Source:
         """This source for the inputs of these rows, where its features depend on what they are made of (which columns,
         how many channels). Most do not and give themselves.
+
+        align: what the source calls a column -> what the rows call it. Raises UsageError HS-USAGE-001 where the source
+        does not know columns by name.
         """
+        self.refuse_names(align)
         return self
+
+    def refuse_names(self, align: Mapping[str, str] | None) -> None:
+        """Raise UsageError HS-USAGE-001 where columns are aligned for a source that does not know them by name."""
+        if align:
+            raise UsageError(
+                "HS-USAGE-001", f"{self.card.name} does not know columns by name; --align says nothing to it.",
+                "Leave --align out, or name a source that `headstart pretrain TABLE --target y` made.",
+            )  # fmt: skip
+
+    def rows(self) -> Mapping[str, Sequence[Any]] | None:
+        """The labelled rows that it learned from, column by column, under the names of those it is settled for; None
+        where it keeps none. The target column comes last.
+        """
+        return None
 
     def settings(self) -> Json:
         """Everything besides the weights that determines the features (preprocessing, pooling), as JSON."""

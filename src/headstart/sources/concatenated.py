@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -59,8 +59,9 @@ class Concatenated(Source):
         """See `Source.preprocess`. Inputs are named ``<number of the part>.<its own name>``."""
         return _merged([part.preprocess(samples, train) for part in self.parts])
 
-    def settled(self, dataset: Dataset) -> Source:
+    def settled(self, dataset: Dataset, align: Mapping[str, str] | None = None) -> Source:
         """The parts, each for these rows."""
+        self.refuse_names(align)
         parts = [part.settled(dataset) for part in self.parts]
         return self if all(new is old for new, old in zip(parts, self.parts)) else Concatenated(parts, self.keys)
 

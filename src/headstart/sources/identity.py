@@ -6,7 +6,7 @@ are numeric is learned from the first batch and kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,8 +72,9 @@ class Identity(Source):
         """See `Source.fresh_network`."""
         return nn.Identity()
 
-    def settled(self, dataset: Dataset) -> Identity:
+    def settled(self, dataset: Dataset, align: Mapping[str, str] | None = None) -> Identity:
         """With the numeric columns of these rows; the source itself where its columns are fixed already."""
+        self.refuse_names(align)
         return self if self.columns is not None else Identity(_numeric(dataset.samples()))
 
     def settings(self) -> Json:

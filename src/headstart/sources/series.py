@@ -15,7 +15,7 @@ cross-validates better.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -79,8 +79,9 @@ class Series(Source):
         self.channels, self.length = channels, length
         self.pretrained = found != _fresh_digest()
 
-    def settled(self, dataset: Dataset) -> Series:
+    def settled(self, dataset: Dataset, align: Mapping[str, str] | None = None) -> Series:
         """With as many channels as the rows have, at the points that suit their usual length."""
+        self.refuse_names(align)
         channels, usual = len(dataset.inputs), steps(dataset)
         length = next(points for most, points in LENGTHS if usual <= most)
         if (channels, length) == (self.channels, self.length):

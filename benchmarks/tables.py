@@ -1,0 +1,248 @@
+"""Tables: what a source learned from one table is worth for another, against tuned boosting alone and on pooled rows.
+
+    python benchmarks/tables.py columns
+    python benchmarks/tables.py adult --targets Sales Tech-support
+    python benchmarks/tables.py housing --labels 50 200 1000
+
+Three questions on real tables, which are fetched as `headstart data` does it:
+
+- columns: three tables whose columns are renamed and shuffled, and of which the rows are others (another occupation,
+  another half of California, another division of the shop). How many columns are aligned without help?
+- adult: the source is made from all occupations but one; of that one 100 people have a label, and the others are the
+  test rows. Is the income above 50 000 dollars?
+- housing: the source is made from the districts north of 36 degrees; of those in the south 50, 200 or 1 000 have a
+  label.
+
+Source columns keep their names in the last two. Each fit is ``headstart.fit`` as a user calls it (``--method auto``)
+and is made twice: where the source keeps no rows, the controls are boosting or a linear model on the target alone and
+the network from fresh weights; where it keeps them, also boosting on the rows of both tables. All choices are made by
+cross-validation on the labelled rows; test rows are read once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import headstart
+from headstart.datasets import shelf
+from headstart.sources.schema_matching import Profile, match
+
+Columns = dict[str, list[Any]]
+
+RENAMED = {
+    "adult": {
+        "age": ("years of age", "AGE_YRS"), "workclass": ("employer type", "WORK_CLASS"),
+        "fnlwgt": ("sampling weight", "FINAL_WT"), "education": ("highest degree", "EDU_LEVEL"),
+        "educational-num": ("years of schooling", "EDU_YRS"), "marital-status": ("married or single", "MARITAL"),
+        "occupation": ("job", "OCCUP"), "relationship": ("role in family", "HOUSEHOLD_ROLE"),
+        "race": ("ethnicity", "RACE_GROUP"), "gender": ("sex", "SEX_CD"),
+        "capital-gain": ("investment profit", "CAP_GAINS"), "capital-loss": ("investment losses", "CAP_LOSSES"),
+        "hours-per-week": ("weekly hours", "HRS_WK"), "native-country": ("country of birth", "BIRTH_CTRY"),
+    },
+    "california_housing": {
+        "MedInc": ("median_household_income", "INCOME_MED"), "HouseAge": ("building_age_years", "AGE_HOUSE"),
+        "AveRooms": ("rooms_per_household", "ROOMS_AVG"), "AveBedrms": ("bedrooms_per_household", "BEDRMS_AVG"),
+        "Population": ("residents", "POP"), "AveOccup": ("persons_per_household", "OCCUP_AVG"),
+        "Latitude": ("lat", "Y_COORD"), "Longitude": ("lon", "X_COORD"),
+    },
+    "clothing_reviews": {
+        "Clothing ID": ("item_number", "SKU"), "Age": ("customer_years", "REVIEWER_AGE"), "Rating": ("stars", "SCORE"),
+        "Recommended IND": ("would_recommend", "RECOMMENDS"), "Positive Feedback Count": ("helpful_votes", "UPVOTES"),
+        "Division Name": ("product_division", "DIV"), "Department Name": ("section", "DEPT"),
+        "Class Name": ("garment_type", "PRODUCT_CLASS"),
+    },
+}  # fmt: skip
+"""What the columns are called in the other table, in two styles: in other words, and short. How columns are compared
+was settled with the first in view; the second was written down after that."""
+
+ROWS = 200
+"""Rows of the other table whose columns are aligned."""
+
+LABELS, OCCUPATIONS = 100, 10
+
+
+def table(name: str) -> Columns:
+    """A table of the shelf, column by column, as Python values."""
+    import pandas as pd
+
+    frame = pd.read_csv(shelf.fetch(name), keep_default_na=True)
+    return {column: [None if value != value else value for value in frame[column].tolist()] for column in frame}
+
+
+def part(columns: Columns, rows: Any) -> Columns:
+    """Some rows."""
+    return {name: [values[row] for row in rows] for name, values in columns.items()}
+
+
+# --- columns -------------------------------------------------------------------------------------------------------
+
+
+def away(name: str, columns: Columns) -> np.ndarray:
+    """Which rows are of the other table."""
+    if name == "adult":
+        return np.array([value == "Sales" for value in columns["occupation"]])
+    if name == "california_housing":
+        return np.array(columns["Latitude"]) <= 36
+    return np.array([value == "General Petite" for value in columns["Division Name"]])
+
+
+def aligned(name: str, style: int, seed: int) -> tuple[int, int, list[str], list[str]]:
+    """(right, columns, wrong ones that look sure, doubtful ones) of one table."""
+    names, whole = {column: called[style] for column, called in RENAMED[name].items()}, table(name)
+    columns = {column: whole[column] for column in names}
+    theirs, generator = away(name, whole), np.random.default_rng(seed)
+    one = part(columns, np.flatnonzero(~theirs))
+    rows = generator.choice(np.flatnonzero(theirs), ROWS, replace=False)
+    order = generator.permutation(list(names)).tolist()
+    other = {names[column]: values for column, values in part({c: columns[c] for c in order}, rows).items()}
+    profiles = []
+    for each in (one, other):
+        dataset = headstart.read(each, input=list(each), for_prediction=True)
+        profiles.append([Profile.of(dataset, column) for column in dataset.inputs])
+    pairs = match(*profiles)
+    right = [pair for pair in pairs if names[pair.source] == pair.target]
+    sure = [str(pair) for pair in pairs if names[pair.source] != pair.target and not pair.doubtful]
+    return len(right), len(names), sure, [str(pair) for pair in pairs if pair.doubtful]
+
+
+def columns_of(seeds: int) -> None:
+    """The table of alignments."""
+    for name in RENAMED:
+        for style, seed in ((style, seed) for style in (0, 1) for seed in range(seeds)):
+            right, total, sure, doubtful = aligned(name, style, seed)
+            print(
+                f"{name:<18} style {style + 1} seed {seed}  {right} of {total} right; "
+                f"wrong and not marked: {sure or 'none'}; marked as doubtful: {', '.join(doubtful) or 'none'}",
+                flush=True,
+            )  # fmt: skip
+
+
+# --- worth ---------------------------------------------------------------------------------------------------------
+
+
+def fitted(rows: Columns, target: str, source: Path, out: Path, seed: int, effort: Any) -> dict[str, Any]:
+    """What one fit says. rows: with a column ``split``."""
+    begun = time.monotonic()
+    run = headstart.fit(
+        rows, target, source=str(source), out=out, seed=seed, effort=effort, roles={"split": "split"}, fresh=True
+    )
+    record = run.record
+    scores = {each.name: each.test for each in record.candidates if each.test is not None}
+    start, verdict = record.head_start, record.verdict
+    assert verdict is not None and start is not None
+    bound = {"exact": "", "more than": ">", "less than": "<"}[start.bound]
+    return {
+        "transfer": record.chosen_transfer, "score": scores[str(record.chosen_transfer)],
+        "alone": scores["baseline"], "pooled": scores.get("pooled"), "scratch": scores.get("scratch"),
+        "shipped": record.shipped, "shipped score": scores[record.shipped], "verdict": verdict.label,
+        "difference": [verdict.difference.value, verdict.difference.low, verdict.difference.high],
+        "against": verdict.control, "head start": f"{bound}{start.multiplier:.1f}x",
+        "seconds": round(time.monotonic() - begun),
+    }  # fmt: skip
+
+
+def compared(
+    name: str, theirs: Columns, ours: Columns, target: str, labels: list[int], given: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Make the source from ``theirs``; fit ``ours`` with each number of labels, with and without the rows pooled."""
+    found = []
+    with tempfile.TemporaryDirectory() as temporary:
+        keeping, made = (given.sources or Path(temporary)) / f"source of {name}", Path(temporary) / "source"
+        if not keeping.is_dir():
+            facts = headstart.pretrain(theirs, keeping, target=target, keep_rows=True, seed=given.seed).facts
+            print(f"{name}: {facts['rows']:,} rows, {facts['scores']}, {facts['seconds']} s", flush=True)
+        copied(keeping, made)
+        order = np.random.default_rng([given.seed, 1]).permutation(len(ours[target]))
+        for count in labels:
+            chosen = order[: count + given.test]
+            rows = part(ours, chosen) | {"split": ["train"] * count + ["test"] * (len(chosen) - count)}
+            for kind, source in (("alone", made), ("pooled too", keeping)):
+                facts = fitted(rows, target, source, Path(temporary) / f"{kind} {count}", given.seed, given.effort)
+                found.append({"name": name, "labels": count, "controls": kind, **facts})
+                print(json.dumps(found[-1]), flush=True)
+    return found
+
+
+def copied(source: Path, place: Path) -> None:
+    """A source without its rows."""
+    import shutil
+
+    shutil.copytree(source, place, ignore=shutil.ignore_patterns("rows.parquet"))
+
+
+def adult(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """One occupation after the other."""
+    whole = distinct(table("adult"))
+    jobs, counts = np.unique(np.array([str(job) for job in whole["occupation"]]), return_counts=True)
+    named = given.targets or jobs[np.argsort(-counts, kind="stable")][:OCCUPATIONS].tolist()
+    found = []
+    for job in named:
+        mine = np.array([str(value) == job for value in whole["occupation"]])
+        ours = part(whole, np.flatnonzero(mine))
+        del ours["occupation"]
+        found += compared(job, part(whole, others(mine, given)), ours, "income", given.labels or [LABELS], given)
+    return found
+
+
+def others(mine: np.ndarray, given: argparse.Namespace) -> np.ndarray:
+    """The rows of the source: all that are not of the target, or so many of them."""
+    rows = np.flatnonzero(~mine)
+    return np.sort(np.random.default_rng([given.seed, 2]).permutation(rows)[: given.rows or None])
+
+
+def distinct(columns: Columns) -> Columns:
+    """Each row once."""
+    rows = list(dict.fromkeys(zip(*columns.values())))
+    return {name: list(values) for name, values in zip(columns, zip(*rows))}
+
+
+def housing(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """North to south."""
+    whole = table("california_housing")
+    south = np.array(whole["Latitude"]) <= 36
+    theirs, ours = part(whole, others(south, given)), part(whole, np.flatnonzero(south))
+    return compared("south", theirs, ours, "MedHouseVal", given.labels or [50, 200, 1000], given)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("what", choices=("columns", "adult", "housing"))
+    parser.add_argument("--targets", nargs="*", help="occupations; the ten largest by default")
+    parser.add_argument("--labels", nargs="*", type=int)
+    parser.add_argument("--test", type=int, default=5000, help="test rows at most")
+    parser.add_argument("--rows", type=int, default=0, help="rows that the source is made from; 0: all")
+    parser.add_argument("--seeds", type=int, default=1, help="draws of rows for the columns")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--effort", default="balanced", choices=("quick", "balanced", "thorough"))
+    parser.add_argument("--sources", type=Path, help="a folder that keeps the sources")
+    parser.add_argument("--keep", type=Path, help="a CSV file that the lines are added to")
+    given = parser.parse_args()
+    if given.what == "columns":
+        columns_of(given.seeds)
+        return
+    found = (adult if given.what == "adult" else housing)(given)
+    for kind in ("alone", "pooled too"):
+        lines = [line for line in found if line["controls"] == kind]
+        worse = [line["shipped score"] - max(line["alone"], line["pooled"] or -9.0) for line in lines]
+        every = [line["verdict"] for line in lines]
+        verdicts = {label: every.count(label) for label in ("positive", "neutral", "negative")}
+        print(f"{kind}: {verdicts}; shipped minus the better control, mean {100 * np.mean(worse):+.2f} points")
+    if given.keep:
+        fresh = not given.keep.exists()
+        with given.keep.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(found[0]))
+            if fresh:
+                writer.writeheader()
+            writer.writerows(found)
+
+
+if __name__ == "__main__":
+    main()
