@@ -25,10 +25,15 @@ CHUNK = 4096
 def write_csv(stream: IO[str], dataset: Dataset, prediction: Prediction) -> None:
     """Write the columns of ``dataset``, ``prediction`` and ``probability_<class>``: N lines in row order.
 
-    Of several targets ``prediction_<target>`` and ``probability_<target>_<class>``, one target after the other.
+    Of several targets ``prediction_<target>`` and ``probability_<target>_<class>``, one target after the other. Where a
+    row is answered by several lines, these alone.
     """
     names = list(dataset.table.column_names)
     writer = csv.writer(stream, lineterminator="\n")
+    if prediction.lines:
+        writer.writerow(prediction.lines)
+        writer.writerows(zip(*prediction.lines.values(), strict=True))
+        return
     parts = {f"_{target}": part for target, part in prediction.parts.items()} or {"": prediction}
     headings = [_heading(dataset, name) for name in names]
     for suffix, part in parts.items():

@@ -73,9 +73,9 @@ def pretrain(
     """Train a copy of a source on inputs alone and save it to ``out``, a folder that `open_source` reads.
 
     data: what `read` takes, a folder of such files, or a list of these. source: what it starts from; auto by the kind
-    of input. objective: a file of nn/ (see `methods/pretrain.py`). epochs, learning_rate: 0 = by whether the source has
-    learned anything. budget: seconds of training. most: rows taken of one dataset, drawn where it has more, so that
-    none outweighs the others. input, roles, kinds: as for `read`.
+    of input and the objective. objective: a file of nn/ (see `methods/pretrain.py`). epochs, learning_rate: 0 = by
+    whether the source has learned anything. budget: seconds of training. most: rows taken of one dataset, drawn where
+    it has more, so that none outweighs the others. input, roles, kinds: as for `read`.
 
     Raises UsageError HS-USAGE-001 and -002, DataError HS-DATA-002 and what `read` raises, SourceError HS-SOURCE-005,
     MethodError HS-METHOD-003 where the source cannot be trained so or its features became alike.
@@ -83,7 +83,8 @@ def pretrain(
     place, begun = _claimed(out), time.monotonic()
     parts = pool(data, input=input, roles=roles, kinds=kinds)
     modality = parts[0].modality
-    start = open_source(START.get(modality, "identity")) if source == "auto" else source
+    usual = OBJECTIVES[objective].start if objective in OBJECTIVES else None
+    start = open_source(usual or START.get(modality, "identity")) if source == "auto" else source
     start = open_source(start) if isinstance(start, str) else start
     if start.card.modality != modality:
         raise SourceError(

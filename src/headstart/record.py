@@ -75,7 +75,7 @@ def record(
     key: str,
 ) -> Record:
     """The record of a finished evaluation."""
-    prediction = task.decode(outcome.outputs)
+    prediction = task.predictions(outcome.outputs, outcome.rows)
     return Record(
         name=folder.name,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -56,6 +56,8 @@ def fit(
     task: str | None = None,
     roles: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
+    horizon: int | None = None,
+    season: int | None = None,
     budget: str | float | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
@@ -74,8 +76,8 @@ def fit(
 ) -> Any:
     """Adapt a pretrained source to labelled data, and measure what the transfer was worth.
 
-    data: a file, a folder, a DataFrame, a dict of lists or a `Dataset`. target, input, roles, kinds, limit: see
-    `headstart.read`; several targets are learned together where that helps them. source: a shelf name, ``hf:``,
+    data: a file, a folder, a DataFrame, a dict of lists or a `Dataset`. target, input, roles, kinds, horizon, season,
+    limit: see `headstart.read`; several targets are learned together where that helps. source: a shelf name, ``hf:``,
     ``timm:``, ``torchvision:``, a folder, a `Source`. method: the name of a file in methods/, or ``auto``. budget:
     seconds, or ``90s``, ``10m``, ``2h``. settings: hyperparameters of the method. backend: what runs the frozen
     network, a file of backends/. out: the folder of the run, ``runs/<name>`` by default; the same fit again returns
@@ -109,16 +111,17 @@ def fit(
     if backend != "auto":
         catalog.find("backends", backend)
     given = data if isinstance(data, Dataset) else read(
-        data, target=target, input=input, roles=roles, kinds=kinds, limit=limit
+        data, target=target, input=input, roles=roles, kinds=kinds, limit=limit, horizon=horizon, season=season
     )  # fmt: skip
     rejects = given.rejects
-    dataset = given if target is None else given.aim(target)
+    dataset = given if target is None or given.windows else given.aim(target)
     learned = infer_task(dataset, task)
     dataset.weights()  # bad ones are refused now, not after the features
     extra = None if unlabelled is None else further(unlabelled, dataset)
     with trusting(trust_remote_code):
-        chosen = choose_source(dataset, source)
-    rivals = auto.rivals(dataset.modality) if source == "auto" else []
+        usual = learned.source if source == "auto" else None
+        chosen = choose_source(dataset, usual or source)
+    rivals = auto.rivals(dataset.modality) if source == "auto" and usual is None else []
     there: list[Need] = [] if extra is None else ["unlabelled"]
     transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), there)
     for each in transfers:
@@ -153,7 +156,8 @@ def fit(
     if chosen is not None:
         cached = chosen.provider != "identity"
         extractor = Extractor(chosen, precision=precision, backend=backend, cache=cached, report=report)
-        extractor.ensure(dataset.without("target"), outputs_read(transfers, extractor, learned))
+        if learned.independent:  # of windows few are ever passed through a frozen source
+            extractor.ensure(dataset.without("target"), outputs_read(transfers, extractor, learned))
     parts = without_twins(parts, extractor, learned)
     learned = learned.relearned(parts.labelled())
     clock.lap("features")
@@ -163,7 +167,7 @@ def fit(
         unlabelled=extra,
     )  # fmt: skip
     outcome = evaluate(
-        problem, parts, [*transfers, *(controls(chosen, effort) if control or chosen is None else [])], effort,
+        problem, parts, [*transfers, *(controls(learned, chosen, effort) if control or chosen is None else [])], effort,
         spent=sum(clock.seconds.values()),
     )  # fmt: skip
     for entry in outcome.entries:
@@ -283,7 +287,7 @@ def request(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
 
 def without_twins(parts: Split, extractor: Extractor | None, task: Task) -> Split:
     """Move test rows that the training rows already contain; looks at inputs alone."""
-    if len(parts.test) == 0:
+    if len(parts.test) == 0 or not task.independent:
         return parts
     known = [parts.train, *([parts.valid] if parts.valid is not None else [])]
     twins = exact_straddlers([digest for part in known for digest in part.fingerprints()], parts.test.fingerprints())

@@ -70,7 +70,8 @@ class Prediction:
 
     values: N labels, numbers, lists of labels, or lists of tags. probabilities: [N,C] or None.
     confidence: [N] in 0..1 or None. classes: the C labels in column order, or empty. parts: of several target columns
-    the prediction of each; then ``values`` are dicts column -> value.
+    the prediction of each; then ``values`` are dicts column -> value. lines: column -> values of the table to write,
+    where a row is answered by several lines (the steps of a forecast).
     """
 
     values: list[Any]
@@ -78,6 +79,7 @@ class Prediction:
     confidence: np.ndarray | None = None
     classes: list[Any] = field(default_factory=list)
     parts: dict[str, Prediction] = field(default_factory=dict)
+    lines: dict[str, list[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -53,12 +53,14 @@ class Source(ABC):
     card.digest belongs to the weights as they were loaded; whoever changes the weights asks `digest` again.
     network: the backbone without its classifier, in eval mode, fp32. classifier: the one it was pretrained with, from
     ``Features.pooled`` to the logits of its own Z classes, [Z,D], where it has one. classes: the names of those Z
-    classes, or empty where they are unknown. pretrained: whether its weights have learned anything. Subclasses
+    classes, or empty where they are unknown. pretrained: whether its weights have learned anything. exact: whether half
+    precision spoils its output, so that it runs in torch and fp32 alone. Subclasses
     supply `preprocess`, `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
     """
 
     provider: ClassVar[str]
     pretrained: bool = True
+    exact: ClassVar[bool] = False
 
     def __init__(self, card: Card, network: nn.Module) -> None:
         self.card = card

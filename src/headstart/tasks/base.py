@@ -30,12 +30,20 @@ class Task(ABC):
     """What is predicted. Subclasses are final; instances know their classes or scale and are JSON-able.
 
     name: the file's name. metric: name of the headline metric (higher is better). needs: which features the head
-    reads.
+    reads. independent: whether rows stand for themselves; where they overlap (windows of one series) twins are not
+    looked for, nothing is cross-validated, and no learning curve is measured. control: the method that needs no source;
+    search: the one that ``auto`` stands for; source: the usual one, where it is not that of the kind of input. wants:
+    what a table has to be given for this task.
     """
 
     name: ClassVar[str]
     metric: ClassVar[str]
     needs: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    independent: ClassVar[bool] = True
+    control: ClassVar[str] = "baseline"
+    search: ClassVar[str] = "auto"
+    source: ClassVar[str | None] = None
+    wants: ClassVar[str] = ""
 
     # --- learning what the target is --------------------------------------------------------------------------
 
@@ -61,6 +69,11 @@ class Task(ABC):
     @abstractmethod
     def from_json(cls, data: Json) -> Task:
         """The task that `to_json` wrote."""
+
+    @property
+    def reading(self) -> Json:
+        """What `headstart.read` has to be told of new rows, besides their columns."""
+        return {}
 
     @property
     @abstractmethod
@@ -89,6 +102,10 @@ class Task(ABC):
     def head(self, features: int) -> nn.Module:
         """A fresh head from D features to C outputs."""
         return nn.Linear(features, self.width)
+
+    def start(self, features: int) -> nn.Module | None:
+        """A head that need not be fitted, where features of this width are what is predicted already; else None."""
+        return None
 
     @abstractmethod
     def collate(self, targets: Targets, length: int | None = None) -> torch.Tensor:
@@ -138,6 +155,10 @@ class Task(ABC):
     def decode(self, output: Outputs) -> Prediction:
         """Outputs to predictions in the user's own labels."""
 
+    def predictions(self, output: Outputs, rows: Dataset) -> Prediction:
+        """The same where it takes the rows to say it in the user's own words or units."""
+        return self.decode(output)
+
 
 def weighted(losses: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     """The mean of losses [B] or [B,C], each row times its weight [B]."""
@@ -182,7 +203,8 @@ def infer_task(dataset: Dataset, name: str | None = None) -> Task:
                 "HS-TASK-002",
                 f"{where(dataset)}: the task {name} does not fit the column, which holds {column.kind}; "
                 f"expected {fitting}.",
-                f"Leave --task out, or choose {fitting}." if others else "Name another column with --target.",
+                task.wants
+                or (f"Leave --task out, or choose {fitting}." if others else "Name another column with --target."),
             )
         return task.learn(dataset)
     raise_all(too_few(dataset, values))
