@@ -17,7 +17,10 @@ same windows, with the same passes and each at the best of the same rates on val
 
 from __future__ import annotations
 
+import argparse
 import csv
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +143,148 @@ def table(series: Series, horizon: int, seasons: int = 0) -> dict[str, list[Any]
         rows["time"] += stamps[kept]
         rows["value"] += values[kept].tolist()
     return rows
+
+
+# --- part 1: what ships against every single control -------------------------------------------------------------
+
+
+def by_series(task: Any, outputs: Any, targets: Any, names: Sequence[str]) -> dict[str, float]:
+    """Mean log MASE of each series."""
+    logs = task.statistics(outputs, targets)[:, 1]
+    owners = np.array(names)
+    return {name: float(logs[owners == name].mean()) for name in dict.fromkeys(names)}
+
+
+def shipped(series: Series, horizon: int, seasons: int, budget: str, folder: Path) -> dict[str, dict[str, float]]:
+    """Mean log MASE of each series by what ships, by the gate, and by every model of the control; on test windows."""
+    from headstart.methods.statistical import Statistical, StatisticalFitted
+    from headstart.nn import local_forecasts
+
+    rows = table(series, horizon, seasons)
+    roles = {"series": "series", "time": "step"}
+    run = headstart.fit(
+        rows, "value", task="forecasting", horizon=horizon, roles=roles, budget=budget, out=folder, fresh=True
+    )
+    whole = headstart.read(rows, target="value", roles=roles, horizon=horizon)
+    test = whole.select([row for row, part in enumerate(whole.values("split")) if part == "test"])
+    task, names = run.task, test.values("series")
+    targets, blind = task.encode(test.targets()), test.without("target")
+    found = {"ships": by_series(task, run.fitted.outputs(blind), targets, names)}
+    for model in local_forecasts.available():
+        alone = StatisticalFitted(Statistical(model=model), task, model)
+        found[model] = by_series(task, alone.outputs(blind), targets, names)
+    print(run.summary(), "\n", flush=True)
+    return found
+
+
+def part_one(files: dict[str, Path], budget: str, folder: Path) -> None:
+    """The table of part 1."""
+    groups = classic(files)
+    for label, seasons in (("whole", 0), ("short", 3)):
+        logs: dict[str, dict[str, float]] = {}
+        for group, horizon in HORIZONS.items():
+            found = shipped(groups[group], horizon, seasons, budget, folder / f"{group}-{label}")
+            for model, own in found.items():
+                logs.setdefault(model, {}).update(own)
+        count = len(logs["ships"])
+        means = {model: float(np.exp(np.mean(list(own.values())))) for model, own in logs.items()}
+        print(f"{label}: geometric mean of MASE over {count} series")
+        for model, mean in sorted(means.items(), key=lambda item: item[1]):
+            print(f"  {model:<16} {mean:.3f}")
+        best = min(mean for model, mean in means.items() if model != "ships")
+        print(f"  what ships over the best single control in hindsight: {means['ships'] / best:.3f}\n", flush=True)
+
+
+# --- part 2: a forecaster of one's own ---------------------------------------------------------------------------
+
+
+def m1(path: Path) -> list[list[float]]:
+    """The values of each series of a .tsf file."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    start = next(place for place, line in enumerate(lines) if line.strip().lower() == "@data") + 1
+    return [[float(value) for value in line.rsplit(":", 1)[1].split(",")] for line in lines[start:] if line.strip()]
+
+
+def long(series: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
+    """A long table."""
+    return {
+        "series": [f"T{place:03d}" for place, own in enumerate(series) for _ in own],
+        "year": [step for own in series for step in range(1, len(own) + 1)],
+        "value": [value for own in series for value in own],
+    }
+
+
+def part_two(files: dict[str, Path], passes: int, epochs: int, folder: Path) -> None:
+    """Pretrained and adapted against the same network from fresh weights, with an interval over series."""
+    from headstart import catalog
+    from headstart.evidence.splits import split
+    from headstart.evidence.verdict import paired_bootstrap
+    from headstart.methods.base import Problem
+    from headstart.ranking.measure import open_for
+    from headstart.runtime import Extractor
+
+    series, roles = m1(files["m1"]), {"series": "series", "year": "step"}
+    order = np.random.default_rng(0).permutation(len(series))
+    pool, target = ([series[k] for k in part] for part in (order[:120], order[120:]))
+    made = headstart.pretrain(
+        long(pool), folder / "own", objective="forecast", input="value", roles=roles, epochs=passes
+    )
+    losses = made.facts["losses"]
+    print(f"pretrained on {len(pool)} series in {made.facts['seconds']} s: loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    whole = headstart.read(long(target), target="value", roles=roles, horizon=6, season=1)
+    parts = split(whole, seed=0)
+    task = catalog.find("tasks", "forecasting").learn(whole)
+    source = open_for(whole, str(folder / "own"))
+    problem = Problem(parts.train, parts.valid, task, source, Extractor(source, cache=False))
+    fresh = problem.replace(source=source.untrained(0))
+    assert parts.valid is not None
+    targets, names = task.encode(parts.valid.targets()), parts.test.values("series")
+
+    def best(start: Problem) -> Any:
+        """Fine-tuned at the best of three rates on validation."""
+        found = []
+        for rate in (3e-4, 1e-3, 3e-3):
+            method = catalog.find("methods", "finetune")(
+                epochs=epochs, learning_rate=rate, layer_decay=1.0, head_rate=0.1, patience=epochs
+            )
+            fitted = method.fit(start)
+            found.append((task.score(fitted.outputs(parts.valid), targets), rate, fitted))
+            print(f"  rate {rate:.0e}: validation {found[-1][0]:+.3f}", flush=True)
+        return max(found, key=lambda each: each[0])[2]
+
+    outputs = {"zero-shot": catalog.find("methods", "zeroshot")().fit(problem).outputs(parts.test)}
+    for name, start in (("pretrained", problem), ("fresh", fresh)):
+        print(f"{name} weights, fine-tuned on {len(parts.train)} windows")
+        outputs[name] = best(start).outputs(parts.test)
+    control = catalog.find("methods", "statistical")().fit(problem)
+    outputs["statistical"] = control.outputs(parts.test)
+    truth = task.encode(parts.sealed.open(list(outputs)))
+    statistics = {name: task.statistics(each, truth) for name, each in outputs.items()}
+    for name, each in outputs.items():
+        print(f"  {name:<12} MASE {task.metrics(each, truth)['mase']:.3f}")
+    for other in ("fresh", "statistical"):
+        interval = paired_bootstrap(statistics["pretrained"], statistics[other], task.combine, groups=names)
+        low, value, high = (100 * each for each in (interval.low, interval.value, interval.high))
+        print(
+            f"  pretrained minus {other}: {value:+.1f} points [{low:+.1f}, {high:+.1f}] over {len(set(names))} series"
+        )
+
+
+def main() -> None:
+    """Both parts."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", choices=("classic", "own"), help="one of the two parts")
+    parser.add_argument("--budget", default="150s", help="of each fit of part 1")
+    parser.add_argument("--passes", type=int, default=40, help="over the pool of part 2")
+    parser.add_argument("--epochs", type=int, default=4, help="of the fine-tuning of part 2")
+    given = parser.parse_args()
+    files = fetched()
+    with tempfile.TemporaryDirectory() as temporary:
+        if given.only != "own":
+            part_one(files, given.budget, Path(temporary))
+        if given.only != "classic":
+            part_two(files, given.passes, given.epochs, Path(temporary))
+
+
+if __name__ == "__main__":
+    main()

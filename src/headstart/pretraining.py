@@ -106,7 +106,8 @@ def pretrain(
         facts, history, notes = learn(
             trained, groups, rows, rows.samples(at), Schedule(epochs, batch_size, 1, WARMUP, CLIP, epochs),
             collapse=COLLAPSE, seed=seed, deadline=None if budget is None else begun + budget,
-            report=report or (lambda stage, done, total: None), stage="pretrain", precision=precision,
+            report=report or (lambda stage, done, total: None), stage="pretrain",
+            precision="fp32" if copy.exact else precision,
         )  # fmt: skip
     except Collapsed as error:
         raise MethodError(

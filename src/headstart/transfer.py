@@ -36,7 +36,7 @@ from headstart.reproduce import command_line
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
-from headstart.tasks.base import Task, infer_task
+from headstart.tasks.base import Task, check_options, infer_task
 
 SAME_ROWS = "All rows are cross-validated, those that ranked the sources too; name a source to keep the two apart."
 
@@ -110,6 +110,7 @@ def fit(
     seconds = plan.budget_seconds(budget, effort)
     if backend != "auto":
         catalog.find("backends", backend)
+    check_options(task, horizon=horizon if not isinstance(data, Dataset) else 0)
     given = data if isinstance(data, Dataset) else read(
         data, target=target, input=input, roles=roles, kinds=kinds, limit=limit, horizon=horizon, season=season
     )  # fmt: skip

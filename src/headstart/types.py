@@ -274,6 +274,7 @@ class Record:
     labelling: Json | None = None  # of a run without labels: each label's share, confidence and surest rows
     targets: list[TargetResult] = field(default_factory=list)
     affinity: Json | None = None
+    forecasts: list[Json] | None = None  # some test windows: series, first, history, truth, median, low, high, mase
     adaptation: Json | None = None  # of a run for another domain: distances, explanations, picture (adaptation.py)
 
     def to_json(self) -> Json:

@@ -2,8 +2,8 @@
 
     seasonal_naive   the last season again
     drift            the same, with the mean change over a season going on
-    ridge            autoregression of the change over a season on the last two seasons, ridge by generalised
-                     cross-validation; shrunk fully it is ``drift``
+    ridge            autoregression of the change over a season on the last two seasons and the level, ridge by
+                     generalised cross-validation; shrunk fully it is ``drift``
     autoets          exponential smoothing, its form by AICc (Hyndman et al. 2002), from statsforecast
     autotheta        Theta with its form by the error in sample (Fiorucci et al. 2016), from statsforecast
 
@@ -56,19 +56,21 @@ def ridge(history: Array, season: int, horizon: int) -> Array:
     x = (history - low) / size
     windows = np.lib.stride_tricks.sliding_window_view(x, lags + 1)  # [n, lags + 1], the last one to be found
     base = windows[:, -1 - season]
-    X, y = windows[:, :-1] - base[:, None], windows[:, -1] - base
+    level = float(x.mean())
+    X = np.column_stack([windows[:, :-1] - base[:, None], base - level])
+    y = windows[:, -1] - base
     middle, mean = X.mean(axis=0), float(y.mean())
     weight, errors = _generalised(X - middle, y - mean)
     bias = mean - float(middle @ weight)
     line = x.tolist()
     for _ in range(horizon):
-        last = np.array(line[-lags:])
-        line.append(line[-season] + float((last - line[-season]) @ weight) + bias)
+        last = np.array(line[-lags:]) - line[-season]
+        line.append(line[-season] + float(last @ weight[:-1]) + float(weight[-1]) * (line[-season] - level) + bias)
     found = np.array(line[-horizon:])
     if not np.isfinite(found).all() or np.abs(found).max() > WILD:
         return drift(history, season, horizon)
-    phi = weight[::-1].copy()  # of the last value first
-    phi[season - 1] += 1 - weight.sum()
+    phi = weight[-2::-1].copy()  # of the last value first
+    phi[season - 1] += 1 - weight[:-1].sum() + weight[-1]
     psi = [1.0]
     for step in range(1, horizon):
         reach = min(step, lags)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.disk import replace_text
-from headstart.report import domains, labelling, summary, targets, wording
+from headstart.report import domains, forecasts, labelling, summary, targets, wording
 from headstart.types import Json, Record
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def render(record: Record) -> str:
         "moved": figures.what_moved(record),
         "history": figures.history(record),
         "domains": domains.planes(record),
+        "forecasts": forecasts.panels(record),
     }
     return (
         environment()

@@ -4,8 +4,7 @@ own.
 Fresh, it has learned nothing; ``headstart pretrain POOL --objective forecast`` trains it on a pool of series and
 saves it as a source. ``fracast`` on the shelf is the same network, larger and pretrained on many public series. Its
 features are forecasts: the quantiles of the next H steps, in units of the range of the history (0 the smallest value,
-1 the largest), where H is the horizon of the rows. Beyond its own horizon it goes on from its medians. The context is
-no longer than the histories need, since the network is as deep for a short one as for a long one.
+1 the largest), where H is the horizon of the rows. Beyond its own horizon it goes on from its medians.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from headstart.types import Batch, Features, Json, Sample
 if TYPE_CHECKING:
     from headstart.datasets.base import Dataset
 
-FRESH: Json = {"context": 256, "horizon": 24, "width": 64, "stages": 8, "seed": 64}
+FRESH: Json = {"context": 128, "horizon": 24, "width": 64, "stages": 7, "seed": 64}
 NARROW = 1e-5
 """Range of the context, at least."""
 

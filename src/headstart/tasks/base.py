@@ -33,7 +33,7 @@ class Task(ABC):
     reads. independent: whether rows stand for themselves; where they overlap (windows of one series) twins are not
     looked for, nothing is cross-validated, and no learning curve is measured. control: the method that needs no source;
     search: the one that ``auto`` stands for; source: the usual one, where it is not that of the kind of input. wants:
-    what a table has to be given for this task.
+    options of `headstart.read` that rows of this task need.
     """
 
     name: ClassVar[str]
@@ -43,7 +43,7 @@ class Task(ABC):
     control: ClassVar[str] = "baseline"
     search: ClassVar[str] = "auto"
     source: ClassVar[str | None] = None
-    wants: ClassVar[str] = ""
+    wants: ClassVar[tuple[str, ...]] = ()
 
     # --- learning what the target is --------------------------------------------------------------------------
 
@@ -159,6 +159,10 @@ class Task(ABC):
         """The same where it takes the rows to say it in the user's own words or units."""
         return self.decode(output)
 
+    def drawn(self, output: Outputs, target: Targets, rows: Dataset) -> list[Json] | None:
+        """Some rows for the report to draw, where that tells more than numbers (`Record.forecasts`)."""
+        return None
+
 
 def weighted(losses: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
     """The mean of losses [B] or [B,C], each row times its weight [B]."""
@@ -203,8 +207,7 @@ def infer_task(dataset: Dataset, name: str | None = None) -> Task:
                 "HS-TASK-002",
                 f"{where(dataset)}: the task {name} does not fit the column, which holds {column.kind}; "
                 f"expected {fitting}.",
-                task.wants
-                or (f"Leave --task out, or choose {fitting}." if others else "Name another column with --target."),
+                f"Leave --task out, or choose {fitting}." if others else "Name another column with --target.",
             )
         return task.learn(dataset)
     raise_all(too_few(dataset, values))
@@ -217,6 +220,13 @@ def infer_task(dataset: Dataset, name: str | None = None) -> Task:
         f"{where(dataset)}: no task fits a column of {column.kind}.",
         "Name another column with --target, or say which task it is with --task.",
     )
+
+
+def check_options(name: str | None, **given: Any) -> None:
+    """Raise TaskError HS-TASK-001 for an unknown task, HS-TASK-002 where it wants an option of `read` that is None."""
+    for option in catalog.find("tasks", name).wants if name is not None else ():
+        if given[option] is None:
+            raise TaskError("HS-TASK-002", f"the task {name} needs --{option}.", f"Add --{option} and a number.")
 
 
 def _ordered() -> list[str]:

@@ -40,6 +40,10 @@ HEAVIEST = 30.0
 """Range over scale, at most, in the loss: a series that hardly changes within a season must not outweigh all others."""
 
 
+DRAWN = 6
+"""Forecasts that the report draws, at most."""
+
+
 class Forecasting(Task):
     """Quantiles of the next ``horizon`` values of a series."""
 
@@ -49,7 +53,7 @@ class Forecasting(Task):
     control: ClassVar[str] = "statistical"
     search: ClassVar[str] = "gate"
     source: ClassVar[str | None] = "fracast"
-    wants: ClassVar[str] = "Say how many steps ahead with --horizon."
+    wants: ClassVar[tuple[str, ...]] = ("horizon",)
 
     def __init__(self, horizon: int) -> None:
         self.horizon = int(horizon)
@@ -199,6 +203,30 @@ class Forecasting(Task):
         for place, level in enumerate(QUANTILES):
             lines[f"quantile_{level}"] = found[:, :, place].ravel().tolist()
         return Prediction([row.tolist() for row in found[:, :, MEDIAN]], lines=lines)
+
+    def drawn(self, output: Outputs, target: Targets, rows: Dataset) -> list[Json]:
+        """The last window of up to `DRAWN` series, evenly taken from the best served to the worst."""
+        statistics, target = self.statistics(output, target), np.asarray(target, np.float64)
+        names = [str(name) for name in windows.names(rows)]
+        last = np.array([row for row, name in enumerate(names) if statistics[row, 0] and name not in names[row + 1 :]])
+        if not len(last):
+            return []
+        order = last[np.argsort(statistics[last, 1], kind="stable")]
+        found = self.in_units(output, rows)
+        low, size = target[:, -2, None], target[:, -1, None]
+        truth = low + size * target[:, : self.horizon]
+        steps = windows.stamps_ahead(rows)[1]
+        shown = []
+        for row in order[np.unique(np.linspace(0, len(order) - 1, min(DRAWN, len(order))).astype(int))].tolist():
+            history = rows.samples([row])[0][0][-4 * self.horizon :]
+            shown.append({
+                "series": names[row], "first": steps[row][0], "mase": float(statistics[row, 2]),
+                "history": [float(value) for value in history],
+                "truth": [None if value != value else float(value) for value in truth[row]],
+                "median": found[row, :, MEDIAN].tolist(), "low": found[row, :, 0].tolist(),
+                "high": found[row, :, -1].tolist(),
+            })  # fmt: skip
+        return shown
 
     def in_units(self, output: Outputs, rows: Dataset) -> Array:
         """Quantiles [N,H,Q] in the user's units."""
