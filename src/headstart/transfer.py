@@ -94,7 +94,7 @@ def fit(
         command_line, "fit", target=target, labels=labels, input=input, roles=roles, kinds=kinds, task=task,
         source=source, method=method, settings=settings, unlabelled=unlabelled, effort=effort, budget=budget,
         control=control, limit=limit, precision=precision, backend=backend, trust_remote_code=trust_remote_code,
-        seed=seed,
+        seed=seed, horizon=horizon, season=season,
     )  # fmt: skip
     if labels is not None:
         from headstart import without_labels
