@@ -113,8 +113,9 @@ def weighed(
     fitted = GateFitted(method, task, members, weights, shares(overall, sharpness))
     scores = [float(-value) for value in overall]
     fitted.tried = [
-        Candidate(_named(each), each.method.role, each.description, score, None, 0.0, {})
+        Candidate(_named(each), each.method.role, _told(each), score, None, 0.0, {})
         for each, score in zip(members, scores, strict=True)
+        if each.method.role == method.role  # the control lists its own
     ]
     mean_share = np.mean(list(weights.values()), axis=0)
     fitted.history = [{
@@ -136,6 +137,13 @@ def _named(member: Fitted) -> str:
     return str(getattr(member, "model", "")) or member.method.name
 
 
+NETWORKS = {"zeroshot": "the network as it is", "finetune": "the network, fine-tuned"}
+
+
+def _told(member: Fitted) -> str:
+    return NETWORKS.get(member.method.name, member.description)
+
+
 class GateFitted(Fitted):
     """Members, and the weights [M] of each series. otherwise: of a series that was not there."""
 
@@ -153,8 +161,7 @@ class GateFitted(Fitted):
     def description(self) -> str:
         """The members by their mean weight."""
         mean = np.mean([*self.weights.values()] or [self.otherwise], axis=0)
-        parts = [f"{each.description} {mean[at]:.2f}" for at in np.argsort(-mean) if mean[at] > 0
-                 for each in [self.members[at]]]  # fmt: skip
+        parts = [f"{_told(self.members[at])} {mean[at]:.2f}" for at in np.argsort(-mean) if mean[at] > 0]
         return f"weighted by series: {', '.join(parts)}"
 
     def outputs(self, dataset: Dataset) -> Outputs:

@@ -34,6 +34,8 @@ def panels(record: Record) -> str | None:
 
 
 def _panel(axes: Axes, each: Json) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     history, truth = (np.array([np.nan if value is None else value for value in each[key]], float)
                       for key in ("history", "truth"))  # fmt: skip
     before, ahead = np.arange(1 - len(history), 1), np.arange(1, len(truth) + 1)
@@ -44,4 +46,5 @@ def _panel(axes: Axes, each: Json) -> None:
     title = f"{each['series']}, from {each['first']}" if each["series"] else f"from {each['first']}"
     axes.set_title(shorten(title, 40), loc="left", color=INK, fontsize=9)
     axes.text(0.99, 1.02, f"MASE {each['mase']:.2f}", transform=axes.transAxes, ha="right", fontsize=8, color=MUTED)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")

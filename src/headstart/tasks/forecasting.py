@@ -40,8 +40,8 @@ HEAVIEST = 30.0
 """Range over scale, at most, in the loss: a series that hardly changes within a season must not outweigh all others."""
 
 
-DRAWN = 6
-"""Forecasts that the report draws, at most."""
+DRAWN, SHOWN = 6, 30
+"""Forecasts that the report draws at most, and steps of the history in front of them at least."""
 
 
 class Forecasting(Task):
@@ -218,7 +218,7 @@ class Forecasting(Task):
         steps = windows.stamps_ahead(rows)[1]
         shown = []
         for row in order[np.unique(np.linspace(0, len(order) - 1, min(DRAWN, len(order))).astype(int))].tolist():
-            history = rows.samples([row])[0][0][-4 * self.horizon :]
+            history = rows.samples([row])[0][0][-max(4 * self.horizon, SHOWN) :]
             shown.append({
                 "series": names[row], "first": steps[row][0], "mase": float(statistics[row, 2]),
                 "history": [float(value) for value in history],
