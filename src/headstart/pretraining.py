@@ -83,7 +83,7 @@ def pretrain(
     place, begun = _claimed(out), time.monotonic()
     parts = pool(data, input=input, roles=roles, kinds=kinds)
     modality = parts[0].modality
-    usual = OBJECTIVES[objective].start if objective in OBJECTIVES else None
+    usual = OBJECTIVES[objective].usual if objective in OBJECTIVES else None
     start = open_source(usual or START.get(modality, "identity")) if source == "auto" else source
     start = open_source(start) if isinstance(start, str) else start
     if start.card.modality != modality:

@@ -143,7 +143,8 @@ def _wholes(
     values = np.where(np.isfinite(values), values, np.nan)
     names = [""] * len(values) if owner is None else table.column(owner).to_pylist()
     stamps = None if when is None else _stamps(table.column(when), when, origin, numbers)
-    rejects, members = list(parsed.rejects), {}
+    rejects = list(parsed.rejects)
+    members: dict[Any, list[int]] = {}
     for row, name in enumerate(names):
         if name is None:
             rejects.append(Reject(origin, numbers[row], f'the series "{owner}" is missing'))
@@ -189,7 +190,7 @@ def _stamps(values: pa.ChunkedArray, name: str, origin: str, numbers: list[int])
 
     number = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
     found = values if number else convert.column(values, "datetime", name, origin, numbers)
-    stamps = found.to_pylist()
+    stamps: list[Any] = found.to_pylist()
     lost = [row for row, stamp in enumerate(stamps) if stamp is None or stamp != stamp]
     if lost:
         raise DataError(

@@ -178,7 +178,7 @@ class GateFitted(Fitted):
 
     def trained(self) -> list[LayerRow]:
         """The table of the last network that has a weight; nothing where none has."""
-        every = np.stack([*self.weights.values(), self.otherwise]).any(axis=0)
+        every = np.asarray(np.stack([*self.weights.values(), self.otherwise]).any(axis=0)).tolist()
         tables = [member.trained() for member, used in zip(self.members, every, strict=True) if used]
         return next((table for table in reversed(tables) if table), [])
 

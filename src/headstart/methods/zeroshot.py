@@ -94,8 +94,8 @@ class ZeroShot(Method):
         """Fit on the inputs of ``problem.train`` and ``problem.unlabelled``; no target is read."""
         if problem.source is None or problem.extractor is None:
             raise MethodError("HS-METHOD-003", "zeroshot needs a source.", "Name one with --source.")
-        if (own := problem.task.start(problem.source.card.width)) is not None:
-            return self._as_it_is(problem, own)
+        if (ready := problem.task.start(problem.source.card.width)) is not None:
+            return self._as_it_is(problem, ready)
         way = way_of(problem.source)
         sentences = prompts.templates(self.template or TEMPLATES[way])
         texts, owner = prompts.filled(self._meanings(problem.task), sentences)

@@ -35,7 +35,7 @@ class Forecast(Objective):
     name: ClassVar[str] = "forecast"
     modality: ClassVar[Modality] = "series"
     paper: ClassVar[str] = "Salinas et al. 2020, arXiv:1704.04110"
-    start: ClassVar[str | None] = "forecaster"
+    usual: ClassVar[str | None] = "forecaster"
     collapses: ClassVar[bool] = False
 
     @classmethod

@@ -58,7 +58,7 @@ class Causal(nn.Module):
         """[B,T,D] -> [B,T,D]. Sums of shifted copies: on a CPU several times faster than a grouped convolution."""
         taps, steps = self.dw_weight.shape[2], x.shape[1]
         padded = functional.pad(x, (0, 0, (taps - 1) * dilation, 0))
-        found = self.dw_bias
+        found: torch.Tensor = self.dw_bias
         for tap in range(taps):
             found = torch.addcmul(found, padded[:, tap * dilation : tap * dilation + steps], self.dw_weight[:, 0, tap])
         return found
@@ -108,7 +108,7 @@ class Scale(nn.Module):
         steps = torch.arange(self.frequencies, device=x.device, dtype=torch.float32)
         angle = math.log2(dilation) / 2**steps * math.pi
         factor, shift = self.to_gb(torch.cat([angle.sin(), angle.cos()]).to(x.dtype)).chunk(2, dim=-1)
-        return x * (1 + factor) + shift
+        return torch.as_tensor(x * (1 + factor) + shift)
 
 
 class Phases(nn.Module):

@@ -76,7 +76,7 @@ def ridge(history: Array, season: int, horizon: int) -> Array:
         reach = min(step, lags)
         psi.append(float(np.clip(np.dot(phi[:reach], psi[::-1][:reach]), -WILD, WILD)))
     spread = float(errors.std()) * np.sqrt(np.cumsum(np.square(psi)))
-    return low + size * (found[:, None] + spread[:, None] * normal())
+    return np.asarray(low + size * (found[:, None] + spread[:, None] * normal()))
 
 
 def autoets(history: Array, season: int, horizon: int) -> Array:

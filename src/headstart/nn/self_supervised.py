@@ -25,7 +25,7 @@ BATCH = 32
 
 
 class Objective(nn.Module, ABC):
-    """A loss without labels. name: the field's term. start: what ``headstart pretrain`` goes on from, where that is not
+    """A loss without labels. name: the field's term. usual: what ``headstart pretrain`` goes on from, where that is not
     the usual source of the modality. collapses: whether features may become alike. All draws come from torch's global
     generator.
 
@@ -35,7 +35,7 @@ class Objective(nn.Module, ABC):
     name: ClassVar[str]
     modality: ClassVar[Modality]
     paper: ClassVar[str]
-    start: ClassVar[str | None] = None
+    usual: ClassVar[str | None] = None
     collapses: ClassVar[bool] = True
 
     def __init__(self, source: Source) -> None:

@@ -167,7 +167,7 @@ class Forecasting(Task):
             np.ones(len(truth)), np.log(np.maximum(mase, LEAST_MASE)), mase, 2 * lost.sum(axis=1),
             (np.abs(low + size * known) * there).sum(axis=1), inside.sum(axis=1), there.sum(axis=1),
         ])  # fmt: skip
-        return rows * there.any(axis=1, keepdims=True)
+        return np.asarray(rows * there.any(axis=1, keepdims=True))
 
     def combine(self, sums: Array) -> Array:
         """Minus the mean of log MASE."""
@@ -231,4 +231,4 @@ class Forecasting(Task):
     def in_units(self, output: Outputs, rows: Dataset) -> Array:
         """Quantiles [N,H,Q] in the user's units."""
         bounds = np.array([windows.ranged(np.asarray(sample[0], np.float64)) for sample in rows.samples()])
-        return self.quantiles(output) * bounds[:, 1, None, None] + bounds[:, 0, None, None]
+        return np.asarray(self.quantiles(output) * bounds[:, 1, None, None] + bounds[:, 0, None, None])
