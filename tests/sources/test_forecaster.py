@@ -10,6 +10,7 @@ import headstart
 from headstart.errors import DataError, MethodError
 from headstart.nn.forecast import Forecast
 from headstart.nn.forecaster import significant_periods
+from headstart.sources import shelf
 from headstart.sources.forecaster import ForecasterSource
 from headstart.sources.shelf import open_source
 from tests.conformance.examples import histories, series, tiny_forecaster
@@ -87,3 +88,7 @@ def test_pretraining_on_a_pool_learns_to_forecast_and_saves_a_source(tmp_path, m
     source = open_source(str(tmp_path / "own"))
     assert source.provider == "forecaster" and source.pretrained and "forecast" in source.card.origin
     assert np.allclose(forecast(source, WAVE), forecast(made.source, WAVE), atol=1e-6)
+
+
+def test_a_source_for_one_task_is_not_ranked_for_others():
+    assert "fracast" in shelf.names() and shelf.reading("series") == []

@@ -47,8 +47,9 @@ def names() -> list[str]:
 
 
 def reading(modality: str) -> list[str]:
-    """The names of sources that read this kind of input and have something to pass on."""
-    return [name for name in names() if name not in FRESH and info(name)["modality"] == modality]
+    """The names of sources that read this kind of input and have something to pass on to any task."""
+    special = {name for name, entry in _shelf().items() if "task" in entry}
+    return [name for name in names() if name not in {*FRESH, *special} and info(name)["modality"] == modality]
 
 
 def info(name: str) -> Json:
