@@ -226,11 +226,16 @@ def part_two(files: dict[str, Path], passes: int, epochs: int, folder: Path) -> 
     series, roles = m1(files["m1"]), {"series": "series", "year": "step"}
     order = np.random.default_rng(0).permutation(len(series))
     pool, target = ([series[k] for k in part] for part in (order[:120], order[120:]))
-    made = headstart.pretrain(
-        long(pool), folder / "own", objective="forecast", input="value", roles=roles, epochs=passes
-    )
-    losses = made.facts["losses"]
-    print(f"pretrained on {len(pool)} series in {made.facts['seconds']} s: loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    if not (folder / "own").is_dir():
+        made = headstart.pretrain(
+            long(pool), folder / "own", objective="forecast", input="value", roles=roles, epochs=passes, batch_size=16
+        )
+        losses = made.facts["losses"]
+        print(
+            f"pretrained on {len(pool)} series in {made.facts['seconds']} s: loss {losses[0]:.3f} -> {losses[-1]:.3f}"
+        )
+    if epochs == 0:
+        return
     whole = headstart.read(long(target), target="value", roles=roles, horizon=6, season=1)
     parts = split(whole, seed=0)
     task = catalog.find("tasks", "forecasting").learn(whole)
@@ -245,7 +250,7 @@ def part_two(files: dict[str, Path], passes: int, epochs: int, folder: Path) -> 
         found = []
         for rate in (3e-4, 1e-3, 3e-3):
             method = catalog.find("methods", "finetune")(
-                epochs=epochs, learning_rate=rate, layer_decay=1.0, head_rate=0.1, patience=epochs
+                epochs=epochs, learning_rate=rate, layer_decay=1.0, head_rate=0.1, patience=epochs, batch_size=16
             )
             fitted = method.fit(start)
             found.append((task.score(fitted.outputs(parts.valid), targets), rate, fitted))
@@ -276,14 +281,16 @@ def main() -> None:
     parser.add_argument("--only", choices=("classic", "own"), help="one of the two parts")
     parser.add_argument("--budget", default="150s", help="of each fit of part 1")
     parser.add_argument("--passes", type=int, default=40, help="over the pool of part 2")
-    parser.add_argument("--epochs", type=int, default=4, help="of the fine-tuning of part 2")
+    parser.add_argument("--epochs", type=int, default=3, help="of the fine-tuning of part 2; 0: pretrain alone")
+    parser.add_argument("--keep", type=Path, help="folder that keeps the pretrained source and the runs")
     given = parser.parse_args()
     files = fetched()
     with tempfile.TemporaryDirectory() as temporary:
+        folder = given.keep or Path(temporary)
         if given.only != "own":
-            part_one(files, given.budget, Path(temporary))
+            part_one(files, given.budget, folder)
         if given.only != "classic":
-            part_two(files, given.passes, given.epochs, Path(temporary))
+            part_two(files, given.passes, given.epochs, folder)
 
 
 if __name__ == "__main__":
