@@ -134,6 +134,12 @@ def fit(
     series: SeriesColumn = None,
     step: StepColumn = None,
     kind: Kinds = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Forecast the target by so many steps.", rich_help_panel="Columns")
+    ] = None,
+    season: Annotated[
+        int | None, typer.Option(min=1, help="Steps of a season; inferred by default.", rich_help_panel="Columns")
+    ] = None,
     fresh: Fresh = False,
     quiet: Quiet = False,
 ) -> Answer:
@@ -161,6 +167,8 @@ def fit(
             control=control,
             dry_run=dry_run,
             settings=values or None,
+            horizon=horizon,
+            season=season,
             limit=limit,
             precision=precision,
             backend=backend,

@@ -67,7 +67,11 @@ def transfers(
         trains = any(True for _ in source.network.parameters()) and effort != "quick"
         names = ["probe", "multitask"] if trains and (len(dataset) >= MANY or effort == "thorough") else ["probe"]
         return [make(catalog.find("methods", name), {}) for name in names]
-    return [] if source is None else [Auto(effort=effort)]
+    if source is None:
+        return []
+    search: Method = make(catalog.find("methods", task.search), {"effort": effort})
+    search.admit(task, source, dataset, given)
+    return [search]
 
 
 def budget_seconds(budget: str | float | None, effort: str) -> float | None:

@@ -76,11 +76,11 @@ def pretrain(
     """Train a copy of a source on inputs alone and save it to ``out``, a folder that `open_source` reads.
 
     data: what `read` takes, a folder of such files, or a list of these. source: what it starts from; auto by the kind
-    of input. objective: a file of nn/ (see `methods/pretrain.py`). epochs, learning_rate: 0 = by whether the source has
-    learned anything. batch_size: 0 = 64. budget: seconds of training. most: rows taken of one dataset, drawn where it
-    has more, so that none outweighs the others. input, roles, kinds: as for `read`. target: the column that a table's
-    models learn to predict, and keep_rows: see `headstart.supervised.pretrain`; source, objective and most say nothing
-    then.
+    of input and the objective. objective: a file of nn/ (see `methods/pretrain.py`). epochs, learning_rate: 0 = by
+    whether the source has learned anything. batch_size: 0 = 64. budget: seconds of training. most: rows taken of one
+    dataset, drawn where it has more, so that none outweighs the others. input, roles, kinds: as for `read`. target: the
+    column that a table's models learn to predict, and keep_rows: see `headstart.supervised.pretrain`; source, objective
+    and most say nothing then.
 
     Raises UsageError HS-USAGE-001 and -002, DataError HS-DATA-002 and what `read` raises, SourceError HS-SOURCE-005,
     MethodError HS-METHOD-003 where the source cannot be trained so or its features became alike.
@@ -96,7 +96,8 @@ def pretrain(
     place, begun = claimed(out), time.monotonic()
     parts = pool(data, input=input, roles=roles, kinds=kinds)
     modality = parts[0].modality
-    start = open_source(START.get(modality, "identity")) if source == "auto" else source
+    usual = OBJECTIVES[objective].usual if objective in OBJECTIVES else None
+    start = open_source(usual or START.get(modality, "identity")) if source == "auto" else source
     start = open_source(start) if isinstance(start, str) else start
     if start.card.modality != modality:
         raise SourceError(
@@ -118,7 +119,8 @@ def pretrain(
         facts, history, notes = learn(
             trained, groups, rows, rows.samples(at), Schedule(epochs, batch_size or BATCH, 1, WARMUP, CLIP, epochs),
             collapse=COLLAPSE, seed=seed, deadline=None if budget is None else begun + budget,
-            report=report or (lambda stage, done, total: None), stage="pretrain", precision=precision,
+            report=report or (lambda stage, done, total: None), stage="pretrain",
+            precision="fp32" if copy.exact else precision,
         )  # fmt: skip
     except Collapsed as error:
         raise MethodError(

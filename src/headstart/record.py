@@ -75,7 +75,7 @@ def record(
     key: str,
 ) -> Record:
     """The record of a finished evaluation."""
-    prediction = task.decode(outcome.outputs)
+    prediction = task.predictions(outcome.outputs, outcome.rows)
     return Record(
         name=folder.name,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -106,7 +106,10 @@ def record(
         history=outcome.shipped.fitted.history if outcome.shipped.method.gradients else [],
         confusion=confusion(task, prediction, outcome.values),
         residuals=residuals(task, prediction, outcome.values),
-        mistakes=[] if prediction.parts else mistakes(task, outcome.rows, prediction, outcome.values),
+        mistakes=[]
+        if prediction.parts or not task.independent
+        else mistakes(task, outcome.rows, prediction, outcome.values),
+        forecasts=task.drawn(outcome.outputs, outcome.targets, outcome.rows),
         targets=_targets(task, outcome, prediction),
         affinity=next((found for entry in outcome.entries if (found := _affinity(entry.fitted.history))), None),
         rejects=[vars(reject) for reject in list(rejects)[:200]],

@@ -96,6 +96,8 @@ class Extractor:
     ) -> None:
         if backend != "auto":
             catalog.find("backends", backend)
+        if source.exact:
+            precision, backend = "fp32", "torch"
         self.source = source
         self.precision, self.backend = "fp32" if source.exact else precision, backend
         self.report = report or (lambda stage, done, total: None)

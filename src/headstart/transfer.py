@@ -36,7 +36,7 @@ from headstart.reproduce import command_line
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
-from headstart.tasks.base import Task, infer_task
+from headstart.tasks.base import Task, check_options, infer_task
 
 SAME_ROWS = "All rows are cross-validated, those that ranked the sources too; name a source to keep the two apart."
 
@@ -56,6 +56,8 @@ def fit(
     task: str | None = None,
     roles: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
+    horizon: int | None = None,
+    season: int | None = None,
     budget: str | float | None = None,
     effort: Effort = "balanced",
     seed: int = 0,
@@ -75,8 +77,8 @@ def fit(
 ) -> Any:
     """Adapt a pretrained source to labelled data, and measure what the transfer was worth.
 
-    data: a file, a folder, a DataFrame, a dict of lists or a `Dataset`. target, input, roles, kinds, limit: see
-    `headstart.read`; several targets are learned together where that helps them. source: a shelf name, ``hf:``,
+    data: a file, a folder, a DataFrame, a dict of lists or a `Dataset`. target, input, roles, kinds, horizon, season,
+    limit: see `headstart.read`; several targets are learned together where that helps. source: a shelf name, ``hf:``,
     ``timm:``, ``torchvision:``, a folder, a `Source`. method: the name of a file in methods/, or ``auto``. budget:
     seconds, or ``90s``, ``10m``, ``2h``. settings: hyperparameters of the method. backend: what runs the frozen
     network, a file of backends/. out: the folder of the run, ``runs/<name>`` by default; the same fit again returns
@@ -95,7 +97,7 @@ def fit(
         command_line, "fit", target=target, labels=labels, input=input, roles=roles, kinds=kinds, task=task,
         source=source, method=method, settings=settings, unlabelled=unlabelled, effort=effort, budget=budget,
         control=control, limit=limit, precision=precision, backend=backend, trust_remote_code=trust_remote_code,
-        align=align, seed=seed,
+        align=align, horizon=horizon, season=season, seed=seed,
     )  # fmt: skip
     if task is not None and catalog.find("tasks", task).unsupervised:
         from headstart import unsupervised
@@ -119,17 +121,19 @@ def fit(
     seconds = plan.budget_seconds(budget, effort)
     if backend != "auto":
         catalog.find("backends", backend)
+    check_options(task, horizon=horizon if not isinstance(data, Dataset) else 0)
     given = data if isinstance(data, Dataset) else read(
-        data, target=target, input=input, roles=roles, kinds=kinds, limit=limit
+        data, target=target, input=input, roles=roles, kinds=kinds, limit=limit, horizon=horizon, season=season
     )  # fmt: skip
     rejects = given.rejects
-    dataset = given if target is None else given.aim(target)
+    dataset = given if target is None or given.windows else given.aim(target)
     learned = infer_task(dataset, task)
     dataset.weights()  # bad ones are refused now, not after the features
     extra = None if unlabelled is None else further(unlabelled, dataset)
     with trusting(trust_remote_code):
-        chosen = choose_source(dataset, source, align)
-    rivals = auto.rivals(dataset.modality) if source == "auto" else []
+        usual = learned.source if source == "auto" else None
+        chosen = choose_source(dataset, usual or source, align)
+    rivals = auto.rivals(dataset.modality) if source == "auto" and usual is None else []
     there: list[Need] = [] if extra is None else ["unlabelled"]
     transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), there)
     for each in transfers:
@@ -164,7 +168,8 @@ def fit(
     if chosen is not None:
         cached = chosen.provider != "identity"
         extractor = Extractor(chosen, precision=precision, backend=backend, cache=cached, report=report)
-        extractor.ensure(dataset.without("target"), outputs_read(transfers, extractor, learned))
+        if learned.independent:  # of windows few are ever passed through a frozen source
+            extractor.ensure(dataset.without("target"), outputs_read(transfers, extractor, learned))
     parts = without_twins(parts, extractor, learned)
     learned = learned.relearned(parts.labelled())
     clock.lap("features")
@@ -293,7 +298,7 @@ def request(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
 
 def without_twins(parts: Split, extractor: Extractor | None, task: Task) -> Split:
     """Move test rows that the training rows already contain; looks at inputs alone."""
-    if len(parts.test) == 0:
+    if len(parts.test) == 0 or not task.independent:
         return parts
     known = [parts.train, *([parts.valid] if parts.valid is not None else [])]
     twins = exact_straddlers([digest for part in known for digest in part.fingerprints()], parts.test.fingerprints())

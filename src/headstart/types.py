@@ -275,6 +275,7 @@ class Record:
     targets: list[TargetResult] = field(default_factory=list)
     affinity: Json | None = None
     anomalies: Json | None = None  # of a run that judges every step: the rule, and each series (unsupervised.py)
+    forecasts: list[Json] | None = None  # some test windows: series, first, history, truth, median, low, high, mase
     adaptation: Json | None = None  # of a run for another domain: distances, explanations, picture (adaptation.py)
 
     def to_json(self) -> Json:

@@ -229,8 +229,22 @@ def tiny_people(folder: Path) -> Source:
     return Table.load(_tables() / "people").settled(rows_of_people(), {"town": "home town"})
 
 
+def tiny_forecaster(folder: Path) -> Source:
+    """A forecaster of width 8 that looks back 32 steps."""
+    from headstart.nn.forecaster import Forecaster
+    from headstart.sources.forecaster import ForecasterSource
+
+    sizes = {"context": 32, "horizon": 4, "width": 8, "stages": 3, "seed": 8, "layers": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Forecaster(**sizes)
+        torch.nn.init.normal_(network.head.future_conv.out_proj.weight, std=0.1)
+    return ForecasterSource(network, sizes=sizes)
+
+
 SOURCES = {
     "concatenated": tiny_pair,
+    "forecaster": tiny_forecaster,
     "glyph": glyph,
     "hf": tiny_bert,
     "identity": identity,
@@ -319,3 +333,18 @@ def rows_of_people(count: int = 24) -> Dataset:
     columns = people(count, town="home town")
     height = np.random.default_rng(2).normal(170, 10, count).round(1).tolist()
     return headstart.read({**columns, "height": height}, target="label", input=["age", "home town", "height"])
+
+
+def histories(count: int = 24, horizon: int = 3) -> Dataset:
+    """Windows of four noisy waves by rolling origins, all labelled."""
+    from headstart.datasets.read import read
+
+    generator = np.random.default_rng(0)
+    steps = count // 4 + 3 * horizon + 4
+    rows = [
+        {"name": name, "value": np.sin(step / (1 + place)) + 0.1 * generator.normal() + place}
+        for place, name in enumerate("abcd")
+        for step in range(steps)
+    ]
+    data = {key: [row[key] for row in rows] for key in ("name", "value")}
+    return read(data, target="value", roles={"name": "series"}, horizon=horizon, season=3)

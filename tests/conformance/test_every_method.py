@@ -15,12 +15,14 @@ from headstart import catalog
 from headstart.errors import MethodError
 from headstart.testing import check_method
 from tests.conformance.examples import (
+    histories,
     images,
     rows_of_people,
     series,
     sounds,
     texts,
     tiny_bert,
+    tiny_forecaster,
     tiny_people,
     tiny_torchvision,
     tiny_whisper,
@@ -52,6 +54,7 @@ EXAMPLES = {
     "audio": (sounds, tiny_whisper),
     "series": (waves, series),
     "table": (rows_of_people, tiny_people),
+    "windows": (histories, tiny_forecaster),
 }
 
 
@@ -64,9 +67,10 @@ def test_method(name, kind, tmp_path, monkeypatch):
     rows, source = EXAMPLES[kind]
     encoder = str(tmp_path / "words")  # what methods that read words into images know them by
     tiny_bert(tmp_path).save(tmp_path / "words")
-    method, task = quick(catalog.find("methods", name), encoder=encoder), catalog.find("tasks", "classification")
+    method = quick(catalog.find("methods", name), encoder=encoder)
+    task = catalog.find("tasks", "forecasting" if kind == "windows" else "classification")
     further = rows(36).without("target")
-    check_method(method, rows(), task, source(tmp_path), unlabelled=further, domain=further)
+    check_method(method, rows(), task, source(tmp_path).settled(rows()), unlabelled=further, domain=further)
 
 
 @pytest.mark.parametrize("name", catalog.names("methods"))

@@ -25,7 +25,8 @@ def test_source(provider, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["minilm", "mobilenet_v2", "efficientnet_lite0", "whisper_tiny_en", "voice_encoder", "musicnn_mtt"]
+    "name",
+    ["minilm", "mobilenet_v2", "efficientnet_lite0", "whisper_tiny_en", "voice_encoder", "musicnn_mtt", "fracast"],
 )
 def test_shelf(name):
     from headstart.sources.shelf import open_source

@@ -14,6 +14,12 @@ EXAMPLES = {
         ([3, 7, 3, 7, 7, 3], "category"),
         ([True, False, True, False], "category"),
     ],
+    "forecasting": [
+        (
+            [[1.0, 2.5, 3.0, 0.0, 2.0, 0.5], [5.0, None, 4.0, 1.0, 9.0, 2.0], [0.0, -1.0, 0.5, -1.0, 2.0, 1.0]],
+            "future",
+        )
+    ],
     "multilabel": [([["x"], ["x", "y"], [], ["y"], ["z", "x"], ["z"]], "labels")],
     "regression": [([1.5, -2.0, 0.25, 1000.0, 3.0, 4.0], "number")],
     "several": [

@@ -187,3 +187,16 @@ def test_the_sentence():
 def test_the_sentence_never_shows_a_bound_that_contradicts_it():
     assert "[+0.03, +1.20]" in sentence("positive", 0.006, 0.0003, 0.012)
     assert "0.0 points [0.0, 0.0]" in sentence("neutral", 0.0, -0.0001, 0.0001)
+
+
+def test_five_rows_or_groups_on_one_side_are_not_a_case():
+    better, worse = np.column_stack([np.ones(5), np.arange(5) + 2.0]), np.column_stack([np.ones(5), np.arange(5)])
+
+    def mean(sums):
+        return sums[..., 1] / sums[..., 0]
+
+    assert paired_bootstrap(better, worse, mean).low == 0.0
+    many = np.repeat(better, 10, axis=0), np.repeat(worse, 10, axis=0)
+    assert paired_bootstrap(*many, mean).low > 0
+    assert paired_bootstrap(*many, mean, groups=np.repeat(np.arange(5), 10)).low == 0.0
+    assert paired_bootstrap(*many, mean, groups=np.repeat(np.arange(10), 5)).low > 0

@@ -12,7 +12,7 @@ from headstart.errors import SourceError
 from headstart.sources import shelf, timm, torchvision, weights, wheel
 
 REAL = ["minilm", "mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
-REAL += ["whisper_tiny_en", "voice_encoder", "musicnn_mtt", "musicnn_msd"]
+REAL += ["whisper_tiny_en", "voice_encoder", "musicnn_mtt", "musicnn_msd", "fracast"]
 
 
 def test_names_and_info_without_fetching(tmp_path, monkeypatch):

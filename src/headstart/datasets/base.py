@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     import datasets
     import numpy as np
 
-Role: TypeAlias = Literal["input", "target", "domain", "group", "time", "split", "weight", "series", "step", "unused"]
+Role: TypeAlias = Literal[
+    "input", "target", "domain", "group", "time", "split", "weight", "series", "step", "season", "unused"
+]
 Kind: TypeAlias = Literal[
-    "text", "image", "audio", "number", "category", "labels", "tokens", "tags", "datetime", "array", "series"
+    "text", "image", "audio", "number", "category", "labels", "tokens", "tags", "datetime", "array", "series", "future"
 ]
 """text: str. image, audio: path (str) or encoded bytes. number: float. category: str, int or bool. labels: list of
 labels. tokens: list of words. tags: list of tags, one per word. datetime: datetime. array: list of float (one vector).
-series: list of float at even steps, one channel of a time series; rows need not be equally long."""
+series: list of float at even steps, one channel of a time series; rows need not be equally long. future: list of float,
+what follows the input of a window (`headstart.datasets.windows`)."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,11 @@ class Dataset:
         self.column(name)
         return _values(self.table, name)
 
+    @property
+    def windows(self) -> bool:
+        """Whether rows are windows of series (`headstart.datasets.windows`)."""
+        return bool(self.with_role("season"))
+
     def targets(self) -> list[Any]:
         """The target values; of several target columns a tuple a row, in the order of the columns.
 
@@ -140,16 +148,17 @@ class Dataset:
     def groups(self) -> np.ndarray | None:
         """Integer codes [N] of the group column (several columns: their combination), or None without one.
 
-        A row without a group is a group of its own.
+        A row without a group is a group of its own. Windows of one series are a group, where there are several series.
         """
         import numpy as np
 
-        columns = self.with_role("group")
+        columns = self.with_role("group") or (self.with_role("series") if self.windows else [])
         if not columns:
             return None
         codes: dict[Any, int] = {}
         rows = zip(*(self.values(column.name) for column in columns))
-        return np.array([codes.setdefault(i if None in row else repr(row), len(codes)) for i, row in enumerate(rows)])
+        found = np.array([codes.setdefault(i if None in row else repr(row), len(codes)) for i, row in enumerate(rows)])
+        return None if self.windows and len(codes) < 2 else found
 
     def weights(self) -> np.ndarray | None:
         """What each row counts in training, [N] with mean 1, or None without a weight column.

@@ -22,13 +22,16 @@ class Options:
     """What the caller asked for, as far as a parser needs it.
 
     kinds: column -> kind, so that a column read as text keeps its characters. inputs: named input columns.
-    for_prediction: the rows need no target. stepwise: every step of a series is to be judged (`points.py`).
+    for_prediction: the rows need no target. stepwise: every step of a series is to be judged (`points.py`). horizon:
+    steps ahead, where rows are to be windows of series (`windows.py`); season: steps of a season, 0 = inferred.
     """
 
     kinds: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     for_prediction: bool = False
     stepwise: bool = False
+    horizon: int | None = None
+    season: int = 0
 
     @property
     def strings(self) -> list[str]:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from headstart import disk
-from headstart.datasets import checks, points, roles, series
+from headstart.datasets import checks, points, roles, series, windows
 from headstart.datasets.base import Dataset, Reject
 from headstart.datasets.parsed import Options, Parsed
-from headstart.errors import DataError, EnvironmentProblem, did_you_mean, raise_all
+from headstart.errors import DataError, EnvironmentProblem, UsageError, did_you_mean, raise_all
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
 
@@ -37,20 +37,26 @@ def read(
     limit: int | None = None,
     for_prediction: bool = False,
     stepwise: bool = False,
+    horizon: int | None = None,
+    season: int | None = None,
 ) -> Dataset:
     """The rows of ``source`` with a role and a kind for every column.
 
     source: a file, a folder, a DataFrame, a dict of lists, an Arrow table or a ``datasets`` object. target, input:
     column names; see `roles.py` for what is chosen without them, and `series.py` for time series in tables. Of several
     targets, a row in which one is missing is rejected. roles: column -> role. kinds: column -> kind, over what
-    `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target.
-    stepwise: the target says something of every step of a series (`points.py`).
+    `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target. stepwise: the target says
+    something of every step of a series (`points.py`). horizon: the target is to be forecast by so many steps, and a row
+    is a window of a series (`windows.py`). season: its steps, else inferred.
 
     Raises DataError (HS-DATA-001 to -005, -008 to -011, -013 to -018, -020), EnvironmentProblem and UsageError; all
     that is wrong with the named columns comes in one error. Rows that cannot be used are in ``rejects``.
     """
     inputs = (input,) if isinstance(input, str) else tuple(input or ())
-    options = Options(dict(kinds or {}), inputs, for_prediction, stepwise=stepwise)
+    for name, number in (("horizon", horizon), ("season", season)):
+        if number is not None and number < 1:
+            raise UsageError("HS-USAGE-001", f"the {name} is {number}.", "Expected a number of steps, 1 or more.")
+    options = Options(dict(kinds or {}), inputs, for_prediction, stepwise=stepwise, horizon=horizon, season=season or 0)
     parsed, origin = _parse(source, options)
     return typed(parsed, origin, target, options, dict(roles or {}), limit)
 
@@ -115,6 +121,9 @@ def typed(
 ) -> Dataset:
     """Parsed rows as a `Dataset`; ``wanted``: column -> role. Raises what `read` raises of columns and rows."""
     labelled = not options.for_prediction
+    if options.horizon is not None:
+        _limit(parsed, limit)
+        return windows.rows(parsed, origin, target, options, wanted)
     if options.stepwise:
         parsed, notes, wanted = points.arranged(parsed, origin, wanted, options, target)
     else:

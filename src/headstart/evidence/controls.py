@@ -1,8 +1,9 @@
 """Which controls a transfer is measured against: what a careful person would do without the source.
 
-``baseline`` is the classical model of the modality, tuned by cross-validation; ``scratch`` is the source's own network
-from fresh weights, with a learning rate chosen on a trial and at least the time that the transfer took. Where the
-source keeps the rows that it learned from, ``pooled`` fits the classical model of a table on them and the target's.
+``baseline`` is the classical model of the modality, tuned by cross-validation (a task may name another one);
+``scratch`` is the source's own network from fresh weights, with a learning rate chosen on a trial and at least the
+time that the transfer took. Where the source keeps the rows that it learned from, ``pooled`` fits the classical model
+of a table on them and the target's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SCRATCH_SECONDS = {"quick": 20.0, "balanced": 60.0, "thorough": 600.0}  # at lea
 
 def controls(source: Source | None, effort: str, task: Task, rows: Dataset) -> list[Method]:
     """The controls for a source, cheapest first; without a network of its own there is nothing to start afresh."""
-    found: list[Method] = [catalog.find("methods", "baseline")()]
+    found: list[Method] = [catalog.find("methods", task.control)()]
     pooled = catalog.find("methods", "pooled")()
     if admits(pooled, task, source, rows):
         found.append(pooled)

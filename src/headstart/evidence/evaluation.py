@@ -71,7 +71,8 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
     labelled = parts.labelled()
     searches = any(method.name == "auto" for method in methods)
     alone = len(methods) == 1 and not methods[0].gradients
-    if len(labelled) < FEW if searches else alone:  # chosen by cross-validation, or nothing to choose: all are labels
+    few = len(labelled) < FEW if searches else alone
+    if few and task.independent:  # chosen by cross-validation, or nothing to choose: all are labels
         problem = problem.replace(train=labelled, valid=None)
     if not any(method.role == "control" for method in methods):  # no learning curves, which alone read these
         problem = problem.replace(options={**problem.options, "out_of_fold": False})
@@ -83,7 +84,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         entry.outputs = entry.fitted.outputs(parts.test)
     transfer, control = _best(entries, "transfer"), _best(entries, "control")
     measured = None
-    if transfer and control:
+    if transfer and control and task.independent:
         known, unseen = np.arange(len(labelled)), len(labelled) + np.arange(len(parts.test))
         pool = Pool(labelled, parts.test, task.encode(labelled.targets()))
         full = [transfer.outputs], [control.outputs]
@@ -100,7 +101,7 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         a, b = statistics[transfer.name], statistics[control.name]
         interval = paired_bootstrap(a, b, task.combine, groups=groups, seed=problem.seed)
         verdict = decide(interval, control.name, BOOTSTRAP, len(targets))
-        assert measured is not None
+    if measured is not None:
         start = measured.head_start([targets], [np.arange(len(targets))], len(targets), groups)
         matched = measured.matched
     comparisons = _comparisons(

@@ -154,7 +154,8 @@ def split(
     if strata is not None and len(strata) != n:
         raise ValueError(f"{len(strata)} strata for {n} rows")
     rng = np.random.default_rng(seed)
-    rules = _Rules(np.asarray(strata) if strata is not None else None, group_ids(dataset), time_order(dataset), rng)
+    groups = None if dataset.windows else group_ids(dataset)  # windows were cut by their origins when they were read
+    rules = _Rules(np.asarray(strata) if strata is not None else None, groups, time_order(dataset), rng)
     notes = rules.notes
     given = _given(dataset)
     train, valid, test = given["train"], given["valid"], given["test"]

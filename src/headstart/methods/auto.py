@@ -238,7 +238,7 @@ def row_seconds(problem: Problem) -> float:
     network = Network(source, head, (problem.task.needs,)).to(where)
     chosen = np.linspace(0, len(problem.train) - 1, min(16, len(problem.train))).astype(int)
     batch, target = Rows(problem.train, problem.task, source).batch(chosen, True)
-    bf16 = problem.options.get("precision", "auto") != "fp32" and bf16_is_native()
+    bf16 = problem.precision != "fp32" and bf16_is_native()
     started = 0.0
     for _ in range(2):  # the first pass warms up
         started = time.monotonic()

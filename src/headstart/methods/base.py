@@ -86,6 +86,12 @@ class Problem:
         return [need for need, found in there.items() if found is not None]
 
     @property
+    def precision(self) -> str:
+        """The arithmetic of training: ``auto``, ``bf16`` or ``fp32``."""
+        exact = self.source is not None and self.source.exact
+        return "fp32" if exact else str(self.options.get("precision", "auto"))
+
+    @property
     def seconds_left(self) -> float | None:
         """Seconds until the deadline, or None."""
         return None if self.deadline is None else self.deadline - time.monotonic()

@@ -115,7 +115,7 @@ class Contrastive(GradientMethod):
             deadline=problem.deadline,
             report=problem.report,
             stage=self.name,
-            precision=str(problem.options.get("precision", "auto")),
+            precision=problem.precision,
         )
         history = trainer.run()
         problem.notes += trainer.notes

@@ -81,9 +81,9 @@ class Finetune(GradientMethod):
         return super().rows_trained(rows) * (1 + TRIALS * bool(self.surgical) + SHARE * (self.learning_rate == 0))
 
     def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str]]:
-        """The probe's head, or a copy of the one in the options, on a copy of the source."""
+        """The probe's head, one that the task gives, or a copy of the one in the options, on a copy of the source."""
         assert problem.source is not None
-        given = problem.options.get("head")
+        given = problem.options.get("head") or problem.task.start(problem.source.card.width)
         head = copy.deepcopy(given) if given is not None else probed(problem)
         return problem.source.clone(), head, (problem.task.needs,)
 

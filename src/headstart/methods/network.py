@@ -294,7 +294,7 @@ class GradientMethod(Method):
             deadline=problem.deadline,
             report=problem.report,
             stage=self.name,
-            precision=str(problem.options.get("precision", "auto")),
+            precision=problem.precision,
             backward=None if companion is None else companion.backward,  # type: ignore[arg-type]
         )
         history = trainer.run()
@@ -331,7 +331,7 @@ def identity(method: Method, problem: Problem) -> str:
             "seed": problem.seed,
             "targets": [str(value) for value in train.targets()] if train.target is not None else None,
             "source": None if source is None else source.card.digest,
-            "precision": str(problem.options.get("precision", "auto")),
+            "precision": problem.precision,
             "weights": None if weights is None else weights.tolist(),
             "valid": None if valid is None else [valid.fingerprints(), str(valid.targets())],
             "domain": None if domain is None else domain.fingerprints(),
@@ -367,7 +367,7 @@ def found_rate(method: GradientMethod, problem: Problem) -> Json:
     count = learning_rate.steps(method.epochs * per_epoch)
     epochs = range(math.ceil(count / per_epoch))
     order = [at for epoch in epochs for at in batches(rows.costs, method.batch_size, problem.seed, epoch)]
-    bf16 = problem.options.get("precision", "auto") != "fp32" and bf16_is_native()
+    bf16 = problem.precision != "fp32" and bf16_is_native()
     optimiser = torch.optim.AdamW([{"params": group.parameters, "weight_decay": group.decay} for group in groups])
 
     def loss(net: Network, number: int, batch: Batch, target: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 The inputs of the training rows and of the unlabelled rows, never a label and never a validation or test row, train a
 copy of the source's network by a self-supervised loss: masked language modelling, SimCSE or TSDAE for texts; SimSiam,
-VICReg or a masked autoencoder for images; instance discrimination for time series (one file each in ``headstart.nn``).
+VICReg or a masked autoencoder for images; instance discrimination or forecasting for time series (one file each in
+``headstart.nn``).
 Continued pretraining in the domain of the target: Gururangan et al. 2020, arXiv:2004.10964. Whether it was worth it is
 a question of its own: the same method on the source as it is stands beside it, with a verdict.
 
@@ -34,6 +35,7 @@ from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.methods.network import GradientMethod, NetworkFitted, layer_rows, shown
 from headstart.nn.drift import Origin
+from headstart.nn.forecast import Forecast
 from headstart.nn.instances import Instances
 from headstart.nn.mae import MaskedAutoencoder
 from headstart.nn.mlm import MaskedLanguage
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from headstart.sources.base import Source
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    each.name: each for each in (TSDAE, MaskedLanguage, SimCSE, VICReg, SimSiam, MaskedAutoencoder, Instances)
+    each.name: each for each in (TSDAE, MaskedLanguage, SimCSE, VICReg, SimSiam, MaskedAutoencoder, Instances, Forecast)
 }
 """By name; ``auto`` takes the first that the source can be trained with."""
 
@@ -89,7 +91,7 @@ class Pretrain(GradientMethod):
         "auto",
         "what is learned: of texts mlm, simcse, tsdae, of images simsiam, vicreg, mae, of series instances; auto = by "
         "the source",
-        choices=("auto", "mlm", "simcse", "tsdae", "simsiam", "vicreg", "mae", "instances"),
+        choices=("auto", "mlm", "simcse", "tsdae", "simsiam", "vicreg", "mae", "instances", "forecast"),
     )  # fmt: skip
     then: str = hyper("probe", "the method that follows: probe, finetune, lora, ...")
     epochs: int = hyper(0, "passes over the rows; 0 = by their number", low=0, high=1000)
@@ -212,7 +214,7 @@ class Pretrain(GradientMethod):
             deadline=None if left is None else time.monotonic() + max(1.0, TIME * left),
             report=problem.report,
             stage=self.name,
-            precision=str(problem.options.get("precision", "auto")),
+            precision=problem.precision,
         )  # fmt: skip
         problem.notes += notes
         count = "pass" if self.following().gradients else "epoch"  # epochs are those of what trains last
@@ -229,7 +231,7 @@ class Pretrain(GradientMethod):
                 "rows": [None if part is None else part.fingerprints() for part in parts],
                 "seed": problem.seed,
                 "source": problem.source.card.digest,
-                "precision": str(problem.options.get("precision", "auto")),
+                "precision": problem.precision,
             }
         )
 
@@ -298,7 +300,7 @@ def learn(
 
     def share() -> float:
         found = spread(objective.source, watched) / max(first, 1e-12)
-        if not found >= collapse:
+        if objective.collapses and not found >= collapse:
             raise Collapsed(found if np.isfinite(found) else 0.0)
         return found
 

@@ -70,7 +70,7 @@ class Scratch(GradientMethod):
         network = Network(source, head, outputs).train().to(where)
         rows = Rows(problem.train, problem.task, source)
         optimiser = torch.optim.AdamW(network.parameters(), lr=rate, fused=True)
-        bf16 = problem.options.get("precision", "auto") != "fp32" and bf16_is_native()
+        bf16 = problem.precision != "fp32" and bf16_is_native()
         left = problem.seconds_left
         until = math.inf if left is None else time.monotonic() + left / 4
         torch.manual_seed(problem.seed)

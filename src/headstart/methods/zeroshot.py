@@ -4,7 +4,8 @@ Texts and labels meet in one space: the labels' sentences ("This text is about s
 embeds the texts; by CLIP-type models where rows are images; or the image network's own 1 000 classes are composed, by
 their names in a text encoder's space (ConSE, `headstart.nn.stages.Convex`). The rows' own layout then corrects the
 labels (`headstart.nn.anchored`). A model trained on entailment is asked instead whether each text entails each sentence
-(Yin, Hay & Roth 2019, arXiv:1909.00161), and the shares of the labels are corrected (`headstart.nn.priors`).
+(Yin, Hay & Roth 2019, arXiv:1909.00161), and the shares of the labels are corrected (`headstart.nn.priors`). A
+forecaster forecasts as it is.
 
 Measured, see ``benchmarks/zeroshot.py`` and docs/zero-shot.md.
 """
@@ -25,6 +26,7 @@ from headstart.datasets.base import Dataset
 from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.methods.entailed import Entailed, as_text, by_label
+from headstart.methods.network import NetworkFitted, layer_rows
 from headstart.methods.staged import Staged
 from headstart.nn import anchored, priors, prompts, stages
 from headstart.sources import pairs
@@ -61,8 +63,8 @@ class ZeroShot(Method):
     kind: ClassVar[Literal["inductive", "transductive", "unsupervised"]] = "transductive"
     needs: ClassVar[tuple[Need, ...]] = ("source",)
     uses: ClassVar[tuple[Need, ...]] = ("unlabelled",)
-    tasks: ClassVar[tuple[str, ...]] = ("classification",)
-    modalities: ClassVar[tuple[Modality, ...]] = ("text", "image")
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "forecasting")
+    modalities: ClassVar[tuple[Modality, ...]] = ("text", "image", "series")
     paper: ClassVar[str] = "Yin et al. 2019, arXiv:1909.00161; Norouzi et al. 2013, arXiv:1312.5650"
 
     labels: str = hyper("", "labels with commas, or a JSON or CSV file of label and description; else the class names")
@@ -81,6 +83,8 @@ class ZeroShot(Method):
         """See `Method.admit`; images need a source that knows words: an image-text model, or named classes."""
         super().admit(task, source, dataset, given)
         assert source is not None
+        if task.start(source.card.width) is not None:
+            return
         way_of(source)
         if self.template:
             prompts.templates(self.template)
@@ -90,6 +94,8 @@ class ZeroShot(Method):
         """Fit on the inputs of ``problem.train`` and ``problem.unlabelled``; no target is read."""
         if problem.source is None or problem.extractor is None:
             raise MethodError("HS-METHOD-003", "zeroshot needs a source.", "Name one with --source.")
+        if (ready := problem.task.start(problem.source.card.width)) is not None:
+            return self._as_it_is(problem, ready)
         way = way_of(problem.source)
         sentences = prompts.templates(self.template or TEMPLATES[way])
         texts, owner = prompts.filled(self._meanings(problem.task), sentences)
@@ -119,6 +125,14 @@ class ZeroShot(Method):
         return Staged(
             self, problem.task, problem.source, head, history, extractor=problem.extractor,
             precision=problem.extractor.precision, description=DESCRIBED[way],
+        )  # fmt: skip
+
+    def _as_it_is(self, problem: Problem, head: nn.Module) -> NetworkFitted:
+        """A source whose features are the prediction already, such as a forecaster."""
+        assert problem.source is not None
+        return NetworkFitted(
+            self, problem.task, problem.source, head, ("pooled",), changed=False, extractor=problem.extractor,
+            layers=layer_rows(problem.source, head, []),
         )  # fmt: skip
 
     def _meanings(self, task: Task) -> list[list[str]]:

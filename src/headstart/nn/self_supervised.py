@@ -25,7 +25,9 @@ BATCH = 32
 
 
 class Objective(nn.Module, ABC):
-    """A loss without labels. name: the field's term. All draws come from torch's global generator.
+    """A loss without labels. name: the field's term. usual: what ``headstart pretrain`` goes on from, where that is not
+    the usual source of the modality. collapses: whether features may become alike. All draws come from torch's global
+    generator.
 
     Whoever makes one has asked `lacks` before. Subclasses supply `prepare` and `loss`.
     """
@@ -33,6 +35,8 @@ class Objective(nn.Module, ABC):
     name: ClassVar[str]
     modality: ClassVar[Modality]
     paper: ClassVar[str]
+    usual: ClassVar[str | None] = None
+    collapses: ClassVar[bool] = True
 
     def __init__(self, source: Source) -> None:
         super().__init__()

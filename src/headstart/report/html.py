@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.disk import replace_text
-from headstart.report import anomalies, domains, labelling, summary, targets, wording
+from headstart.report import anomalies, domains, forecasts, labelling, summary, targets, wording
 from headstart.types import Json, Record
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def render(record: Record) -> str:
         "moved": figures.what_moved(record),
         "history": figures.history(record),
         "domains": domains.planes(record),
+        "forecasts": forecasts.panels(record),
     }
     return (
         environment()

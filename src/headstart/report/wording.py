@@ -12,10 +12,8 @@ from typing import Any
 
 from headstart.types import Candidate, Record
 
-_NAMES = {"r2": "R²", "f1": "F1", "auc": "AUC", "mae": "MAE", "rmse": "RMSE", "mse": "MSE", "ece": "ECE"} | {
-    "vus": "VUS",
-    "pr": "PR",
-}
+_NAMES = {"r2": "R²", "f1": "F1", "auc": "AUC", "mae": "MAE", "rmse": "RMSE", "mse": "MSE", "ece": "ECE",
+          "mase": "MASE", "wql": "wQL", "neg": "minus", "vus": "VUS", "pr": "PR"}  # fmt: skip
 
 
 def metric_name(name: str) -> str:

@@ -56,8 +56,8 @@ class Source(ABC):
     classes, or empty where they are unknown. pretrained: whether its weights have learned anything. depths: whether
     the best layer differs so much from task to task that a probe ranks all of them (of sounds). besides: outputs of
     `features` that are no layers, which a probe may read beside the last one where that is better. exact: whether
-    frozen passes are made in fp32 alone. notes: what settling found, for the user. Subclasses supply `preprocess`,
-    `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
+    half precision spoils its output, so that it runs in torch and fp32 alone. notes: what settling found, for the user.
+    Subclasses supply `preprocess`, `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
     """
 
     provider: ClassVar[str]

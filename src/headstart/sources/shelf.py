@@ -6,6 +6,7 @@
     identity                numbers as they are
     glyph                   a small network for small pictures of signs, which has learned nothing
     series                  a small encoder of time series, which has learned nothing
+    forecaster              a small network that forecasts series, which has learned nothing
     a/folder                what Headstart saved, or a transformers or timm folder
     a+b                     sources side by side, each spelled in one of these ways
 
@@ -28,8 +29,8 @@ from headstart.sources.base import Source
 from headstart.sources.trust import trusted
 from headstart.types import Json, cache_home
 
-BUILT_IN = ("identity", "glyph", "series")
-FRESH = ("glyph", "series")  # of them those that have learned nothing
+BUILT_IN = ("identity", "glyph", "series", "forecaster")
+FRESH = ("glyph", "series", "forecaster")  # of them those that have learned nothing
 HUBS = ("hf", "timm", "torchvision")
 TRUSTING = ("hf", "concatenated")  # providers whose `load` takes the repository whose code may run
 CONVERSION = 2  # raise it when `_convert` keeps more of a weight file than it did
@@ -46,8 +47,9 @@ def names() -> list[str]:
 
 
 def reading(modality: str) -> list[str]:
-    """The names of sources that read this kind of input and have something to pass on."""
-    return [name for name in names() if name not in FRESH and info(name)["modality"] == modality]
+    """The names of sources that read this kind of input and have something to pass on to any task."""
+    special = {name for name, entry in _shelf().items() if "task" in entry}
+    return [name for name in names() if name not in {*FRESH, *special} and info(name)["modality"] == modality]
 
 
 def info(name: str) -> Json:
@@ -191,6 +193,8 @@ def _convert(entry: Json, path: Path, card: Json) -> Source:
         return _checked(provider.open_model(str(path), card=card))
     if entry["build"] == "whisper":
         return _checked(provider.from_ctranslate2(path, card))
+    if entry["build"] == "forecaster":
+        return _checked(provider.from_wheel(path, card))
     if entry["build"] in ("voice_encoder", "musicnn"):
         return _checked(provider.from_checkpoint(path, card))
     from headstart.sources.image import ImageReader

@@ -31,12 +31,21 @@ class Task(ABC):
 
     name: the file's name. metric: name of the headline metric (higher is better). needs: which features the head
     reads. unsupervised: nothing is learned from labels, which only tell what it was worth (`headstart.unsupervised`).
+    independent: whether rows stand for themselves; where they overlap (windows of one series) twins are not looked for,
+    nothing is cross-validated, and no learning curve is measured. control: the method that needs no source; search: the
+    one that ``auto`` stands for; source: the usual one, where it is not that of the kind of input. wants: options of
+    `headstart.read` that rows of this task need.
     """
 
     name: ClassVar[str]
     metric: ClassVar[str]
     needs: ClassVar[Literal["pooled", "tokens"]] = "pooled"
     unsupervised: ClassVar[bool] = False
+    independent: ClassVar[bool] = True
+    control: ClassVar[str] = "baseline"
+    search: ClassVar[str] = "auto"
+    source: ClassVar[str | None] = None
+    wants: ClassVar[tuple[str, ...]] = ()
 
     # --- learning what the target is --------------------------------------------------------------------------
 
@@ -96,6 +105,10 @@ class Task(ABC):
         """A fresh head from D features to C outputs."""
         return nn.Linear(features, self.width)
 
+    def start(self, features: int) -> nn.Module | None:
+        """A head that need not be fitted, where features of this width are what is predicted already; else None."""
+        return None
+
     @abstractmethod
     def collate(self, targets: Targets, length: int | None = None) -> torch.Tensor:
         """Encoded targets of one batch as a tensor; token tasks pad to ``length`` T with -100 (masked by the loss)."""
@@ -147,6 +160,10 @@ class Task(ABC):
     def predictions(self, output: Outputs, rows: Dataset) -> Prediction:
         """The same where it takes the rows to say it in the user's own words or units."""
         return self.decode(output)
+
+    def drawn(self, output: Outputs, target: Targets, rows: Dataset) -> list[Json] | None:
+        """Some rows for the report to draw, where that tells more than numbers (`Record.forecasts`)."""
+        return None
 
 
 def weighted(losses: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
@@ -205,6 +222,13 @@ def infer_task(dataset: Dataset, name: str | None = None) -> Task:
         f"{where(dataset)}: no task fits a column of {column.kind}.",
         "Name another column with --target, or say which task it is with --task.",
     )
+
+
+def check_options(name: str | None, **given: Any) -> None:
+    """Raise TaskError HS-TASK-001 for an unknown task, HS-TASK-002 where it wants an option of `read` that is None."""
+    for option in catalog.find("tasks", name).wants if name is not None else ():
+        if given[option] is None:
+            raise TaskError("HS-TASK-002", f"the task {name} needs --{option}.", f"Add --{option} and a number.")
 
 
 def _ordered() -> list[str]:

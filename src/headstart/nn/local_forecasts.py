@@ -1,0 +1,173 @@
+"""Forecasts of one series from its own history, as people make them without a network: the controls of forecasting.
+
+    seasonal_naive   the last season again
+    drift            the same, with the mean change over a season going on
+    ridge            autoregression of the change over a season on the last two seasons and the level, ridge by
+                     generalised cross-validation; shrunk fully it is ``drift``
+    autoets          exponential smoothing, its form by AICc (Hyndman et al. 2002), from statsforecast
+    autotheta        Theta with its form by the error in sample (Fiorucci et al. 2016), from statsforecast
+
+Each gives quantiles [H,Q] of the next H values: normal ones around the forecast, by the errors in sample.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+
+from headstart.nn.forecaster import QUANTILES
+
+Array: TypeAlias = np.ndarray
+
+LONGEST = 600
+"""Last values that the slow ones are fitted on."""
+
+LARGEST_SEASON = 24
+"""Season up to which exponential smoothing has seasonal states."""
+
+ALPHAS = 10.0 ** np.arange(-3, 4)
+WILD = 10.0
+"""Ranges of the history beyond which an autoregression has run away."""
+
+
+def seasonal_naive(history: Array, season: int, horizon: int) -> Array:
+    """The last season again."""
+    return _around(_repeated(history, season, horizon), _changes(history, season), season)
+
+
+def drift(history: Array, season: int, horizon: int) -> Array:
+    """The last season again, with the mean change."""
+    changes = _changes(history, season)
+    mean = float(changes.mean())
+    seasons = np.arange(horizon) // season + 1
+    return _around(_repeated(history, season, horizon) + mean * seasons, changes - mean, season)
+
+
+def ridge(history: Array, season: int, horizon: int) -> Array:
+    """Autoregression; `drift` where the history is too short for one."""
+    low, size = float(history.min()), float(np.ptp(history))
+    lags = min(2 * season if season > 1 else 12, (len(history) - 1) // 3)
+    if lags < season or lags < 1 or size <= 0:
+        return drift(history, season, horizon)
+    x = (history - low) / size
+    windows = np.lib.stride_tricks.sliding_window_view(x, lags + 1)  # [n, lags + 1], the last one to be found
+    base = windows[:, -1 - season]
+    level = float(x.mean())
+    X = np.column_stack([windows[:, :-1] - base[:, None], base - level])
+    y = windows[:, -1] - base
+    middle, mean = X.mean(axis=0), float(y.mean())
+    weight, errors = _generalised(X - middle, y - mean)
+    bias = mean - float(middle @ weight)
+    line = x.tolist()
+    for _ in range(horizon):
+        last = np.array(line[-lags:]) - line[-season]
+        line.append(line[-season] + float(last @ weight[:-1]) + float(weight[-1]) * (line[-season] - level) + bias)
+    found = np.array(line[-horizon:])
+    if not np.isfinite(found).all() or np.abs(found).max() > WILD:
+        return drift(history, season, horizon)
+    phi = weight[-2::-1].copy()  # of the last value first
+    phi[season - 1] += 1 - weight[:-1].sum() + weight[-1]
+    psi = [1.0]
+    for step in range(1, horizon):
+        reach = min(step, lags)
+        psi.append(float(np.clip(np.dot(phi[:reach], psi[::-1][:reach]), -WILD, WILD)))
+    spread = float(errors.std()) * np.sqrt(np.cumsum(np.square(psi)))
+    return np.asarray(low + size * (found[:, None] + spread[:, None] * normal()))
+
+
+def autoets(history: Array, season: int, horizon: int) -> Array:
+    """Exponential smoothing; without a season where that is over `LARGEST_SEASON` or the history under two of them."""
+    from statsforecast.models import AutoETS
+
+    short = season > LARGEST_SEASON or len(history) < 2 * season + 1
+    return _packaged(AutoETS(season_length=1 if short else season), history, season, horizon)
+
+
+def autotheta(history: Array, season: int, horizon: int) -> Array:
+    """Theta."""
+    from statsforecast.models import AutoTheta
+
+    return _packaged(AutoTheta(season_length=season if len(history) > 2 * season else 1), history, season, horizon)
+
+
+MODELS: dict[str, Callable[[Array, int, int], Array]] = {
+    each.__name__: each for each in (seasonal_naive, drift, ridge, autoets, autotheta)
+}
+PACKAGED = ("autoets", "autotheta")
+
+
+def available() -> list[str]:
+    """The models that this machine can fit, the quick ones first."""
+    there = importlib.util.find_spec("statsforecast") is not None
+    return [name for name in MODELS if there or name not in PACKAGED]
+
+
+def forecast(model: str, history: Array, season: int, horizon: int) -> Array:
+    """Quantiles [H,Q] of what follows a history [T], float64; known ones are not computed again."""
+    return _known(model, np.ascontiguousarray(history, np.float64).tobytes(), season, horizon)
+
+
+@lru_cache(maxsize=20_000)
+def _known(model: str, content: bytes, season: int, horizon: int) -> Array:
+    history = np.frombuffer(content, np.float64)
+    found = MODELS[model](history, season if len(history) > season else 1, horizon)
+    found.setflags(write=False)
+    return found
+
+
+def _packaged(model: object, history: Array, season: int, horizon: int) -> Array:
+    """What a model of statsforecast says; `drift` where it cannot be fitted."""
+    levels = sorted({round(100 * abs(1 - 2 * level)) for level in QUANTILES} - {0})
+    try:
+        found = model.forecast(y=history[-LONGEST:], h=horizon, level=levels)  # type: ignore[attr-defined]
+        columns = [
+            found["mean"] if level == 0.5
+            else found[f"{'lo' if level < 0.5 else 'hi'}-{round(100 * abs(1 - 2 * level))}"]
+            for level in QUANTILES
+        ]  # fmt: skip
+        quantiles = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
+    except Exception:  # of whatever kind, on a series that is too short, flat or wild for it
+        return drift(history, season, horizon)
+    return quantiles if np.isfinite(quantiles).all() else drift(history, season, horizon)
+
+
+def _generalised(X: Array, y: Array) -> tuple[Array, Array]:
+    """Ridge weights of centred X [n,D], y [n] with the penalty of the least generalised cross-validation; residuals."""
+    left, values, right = np.linalg.svd(X, full_matrices=False)
+    inner, best = left.T @ y, (np.inf, np.zeros(X.shape[1]), y)
+    usual = float(np.square(values).mean()) or 1.0
+    for alpha in ALPHAS * usual:
+        shrunk = np.square(values) / (np.square(values) + alpha)
+        rest = y - left @ (shrunk * inner)
+        score = float(rest @ rest) / max(1e-9, len(y) - 1 - float(shrunk.sum())) ** 2
+        if score < best[0]:
+            weight = right.T @ (values / (np.square(values) + alpha) * inner)
+            best = (score, weight, rest * np.sqrt(len(y) / max(1.0, len(y) - 1 - float(shrunk.sum()))))
+    return best[1], best[2]
+
+
+def _repeated(history: Array, season: int, horizon: int) -> Array:
+    return np.asarray(history[-season:][np.arange(horizon) % season])
+
+
+def _changes(history: Array, season: int) -> Array:
+    return np.asarray(history[season:] - history[:-season])
+
+
+def _around(median: Array, errors: Array, season: int) -> Array:
+    """Normal quantiles [H,Q] whose variance grows with every season."""
+    seasons = np.arange(len(median)) // season + 1
+    spread = float(np.sqrt(np.mean(np.square(errors)))) * np.sqrt(seasons)
+    return np.asarray(median[:, None] + spread[:, None] * normal())
+
+
+@lru_cache(maxsize=1)
+def normal() -> Array:
+    """Standard normal quantiles [Q]."""
+    from scipy.stats import norm
+
+    return np.asarray(norm.ppf(QUANTILES))

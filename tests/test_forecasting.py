@@ -1,0 +1,96 @@
+"""Forecasting from end to end on the command line: fit, predict, evaluate, report; a typo; one series alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import headstart
+from headstart import cli
+from tests.conformance.examples import tiny_forecaster
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    tiny_forecaster(tmp_path).save(tmp_path / "own")
+    return tmp_path
+
+
+def write(path, names="abcdef", count=44, end=0):
+    """Noisy monthly waves, one below the other."""
+    generator = np.random.default_rng(0)
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["shop", "month", "sales"])
+        for place, name in enumerate(names):
+            for k in range(count + end):
+                value = 100 * (1 + place) + 20 * np.sin(2 * np.pi * (k + place) / 12) + generator.normal()
+                lines.writerow([name, f"{2000 + k // 12}-{k % 12 + 1:02d}-01", f"{value:.3f}"])
+    return path
+
+
+def columns(*more):
+    return ["--target", "sales", "--series", "shop", "--step", "month", *more]
+
+
+def test_fit_predict_evaluate_and_report(home, capsys):
+    data, run = write(home / "sales.csv"), str(home / "run")
+    options = columns(
+        "--task", "forecasting", "--horizon", "3", "--source", str(home / "own"), "-o", run, "-q", "--effort", "quick"
+    )
+    assert cli.main(["fit", str(data), *options]) == 0
+    said = capsys.readouterr().out
+    assert "forecasting (3 steps, 9 quantiles)" in said and "VERDICT" in said and "HEAD START" not in said
+    record = headstart.load(run).record
+    assert record.head_start is None and record.verdict.rows == 6 * 2 and record.shipped in ("gate", "statistical")
+    assert {"seasonal_naive", "drift", "ridge", "statistical", "scratch", "gate"} <= {c.name for c in record.candidates}
+    assert any("Season: 12 steps (6 series)" in note for note in record.notes)
+    assert {"neg_log_mase", "mase", "wql", "coverage_of_80"} <= set(record.metrics)
+    assert "sales ahead" not in json.dumps([c for c in record.data["columns"] if c["role"] == "input"])
+    page = (home / "run" / "report.html").read_text()
+    assert 'id="forecasts-' in page and "Most confident mistakes" not in page
+
+    assert cli.main(["predict", run, str(data), "-o", str(home / "out.csv"), "-q"]) == 0
+    with (home / "out.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0])[:4] == ["shop", "month", "prediction", "quantile_0.1"] and len(lines) == 6 * 3
+    assert [line["month"] for line in lines[:3]] == ["2003-09-01", "2003-10-01", "2003-11-01"]
+    for line in lines:
+        k, place = 44 + int(line["month"][5:7]) - 9, "abcdef".index(line["shop"])
+        truth = 100 * (1 + place) + 20 * np.sin(2 * np.pi * (k + place) / 12)
+        assert abs(float(line["prediction"]) - truth) < 10
+        assert float(line["quantile_0.1"]) <= float(line["prediction"]) <= float(line["quantile_0.9"])
+
+    capsys.readouterr()
+    assert cli.main(["evaluate", run, str(write(home / "later.csv", "abz", end=6)), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metrics"]["mase"] < 1 and 0 < found["metrics"]["coverage_of_80"] <= 1
+    assert cli.main(["report", run, "-o", str(home / "again.html")]) == 0
+
+
+def test_a_typo_and_a_missing_horizon_are_told_in_one_line(home, capsys):
+    data = write(home / "sales.csv", "ab")
+    assert cli.main(["fit", str(data), "--target", "sale", "--horizon", "3", "--series", "shop"]) == 2
+    assert 'there is no column "sale"' in capsys.readouterr().err
+    assert cli.main(["fit", str(data), *columns("--task", "forecasting")]) == 2
+    assert "--horizon" in capsys.readouterr().err
+
+
+def test_one_series_alone_has_no_verdict_but_neutral(home):
+    write(home / "one.csv", "a", 60)
+    frame = {key: [] for key in ("month", "sales")}
+    with (home / "one.csv").open() as file:
+        for line in csv.DictReader(file):
+            frame["month"].append(line["month"])
+            frame["sales"].append(float(line["sales"]))
+    run = headstart.fit(
+        frame, "sales", horizon=4, roles={"month": "step"}, source=str(home / "own"), out=home / "one", effort="quick"
+    )
+    assert run.record.verdict.label == "neutral"
+    found = run.predict(run.read({key: values[:30] for key, values in frame.items()}))
+    assert found.lines["month"] == ["2002-07-01", "2002-08-01", "2002-09-01", "2002-10-01"]
+    assert len(found.values) == 1 and len(found.values[0]) == 4
