@@ -33,10 +33,13 @@ from headstart.options import (
     Fresh,
     GroupColumn,
     InputColumns,
+    ItemColumn,
+    ItemsTable,
     Kinds,
     Limit,
     Precision,
     Quiet,
+    RatingColumn,
     RunFolder,
     Seed,
     SeriesColumn,
@@ -45,6 +48,7 @@ from headstart.options import (
     StepColumn,
     TaskName,
     TimeColumn,
+    UserColumn,
     WeightColumn,
     complete_method,
     complete_source,
@@ -130,6 +134,10 @@ def fit(
     weight: WeightColumn = None,
     series: SeriesColumn = None,
     step: StepColumn = None,
+    user: UserColumn = None,
+    item: ItemColumn = None,
+    rating: RatingColumn = None,
+    items: ItemsTable = None,
     kind: Kinds = None,
     fresh: Fresh = False,
     quiet: Quiet = False,
@@ -140,7 +148,10 @@ def fit(
     kinds = pairs(kind, "--kind", "column=kind")
     from headstart import transfer
 
-    roles = {"group": group, "time": time, "split": split, "weight": weight, "series": series, "step": step}
+    roles = {
+        "group": group, "time": time, "split": split, "weight": weight, "series": series, "step": step, "user": user,
+        "item": item, "rating": rating,
+    }  # fmt: skip
     with Progress(quiet) as report:
         result = transfer.fit(
             path,
@@ -164,6 +175,7 @@ def fit(
             fresh=fresh,
             unlabelled=unlabelled,
             labels=labels,
+            items=items,
             report=report,
         )
     from headstart.report.terminal import page

@@ -67,6 +67,8 @@ def transfers(
         trains = any(True for _ in source.network.parameters()) and effort != "quick"
         names = ["probe", "multitask"] if trains and (len(dataset) >= MANY or effort == "thorough") else ["probe"]
         return [make(catalog.find("methods", name), {}) for name in names]
+    if source is not None and task.needs == "items":  # one method ranks items: nothing to search
+        return [make(catalog.find("methods", "ease"), {})]
     return [] if source is None else [Auto(effort=effort)]
 
 

@@ -70,6 +70,7 @@ def fit(
     trust_remote_code: str | None = None,
     unlabelled: Any = None,
     labels: Any = None,
+    items: Any = None,
     report: Report | None = None,
 ) -> Any:
     """Adapt a pretrained source to labelled data, and measure what the transfer was worth.
@@ -83,7 +84,8 @@ def fit(
     unlabelled: further rows with the same input columns, for the methods that use such (see ``headstart methods``);
     a target column in them is not read, and rows that are among the labelled ones are left out. labels: what the labels
     mean, for methods that read words (names, or label -> description, or a file of them); without a target the rows are
-    told apart by these alone (`headstart.without_labels`).
+    told apart by these alone (`headstart.without_labels`). items: of interactions (roles ``user`` and ``item``) a table of
+    what is known of each item.
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
@@ -109,7 +111,7 @@ def fit(
     if backend != "auto":
         catalog.find("backends", backend)
     given = data if isinstance(data, Dataset) else read(
-        data, target=target, input=input, roles=roles, kinds=kinds, limit=limit
+        data, target=target, input=input, roles=roles, kinds=kinds, limit=limit, items=items
     )  # fmt: skip
     rejects = given.rejects
     dataset = given if target is None else given.aim(target)
@@ -118,7 +120,7 @@ def fit(
     extra = None if unlabelled is None else further(unlabelled, dataset)
     with trusting(trust_remote_code):
         chosen = choose_source(dataset, source)
-    rivals = auto.rivals(dataset.modality) if source == "auto" else []
+    rivals = auto.rivals(dataset.reads) if source == "auto" else []
     there: list[Need] = [] if extra is None else ["unlabelled"]
     transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), there)
     for each in transfers:
@@ -127,7 +129,7 @@ def fit(
     if chosen is None:
         notes.append(f"There is no pretrained source for {dataset.modality} on the shelf: the control is all there is.")
     if len(rivals) == 1:
-        notes.append(f"Source: {rivals[0]} is the only one on the shelf for {dataset.modality}; nothing was ranked.")
+        notes.append(f"Source: {rivals[0]} is the only one on the shelf for {dataset.reads}; nothing was ranked.")
     clock.lap("reading")
     folder = claim(out, given.origin)
     facts = request(given, learned, chosen, transfers, seed, control, effort, budget, precision, *rivals)
@@ -188,7 +190,7 @@ def fit(
 def choose_source(dataset: Dataset, source: str | Source) -> Source | None:
     """The source for the rows. Raises SourceError HS-SOURCE-005 where it does not fit the kind of input."""
     if isinstance(source, str) and source == "auto":
-        name = auto.default(dataset.modality)
+        name = auto.default(dataset.reads)
         return open_for(dataset, name) if name is not None else None
     return open_for(dataset, source)
 
@@ -214,10 +216,10 @@ def further(data: Any, dataset: Dataset) -> Dataset:
 
 def outputs_read(methods: Sequence[Method], extractor: Extractor, task: Task) -> list[str]:
     """Every output of the source that the methods and the search for twins read, so that one pass computes them all."""
-    found = [] if task.needs == "tokens" else ["pooled"]
+    found = ["pooled"] if task.needs == "pooled" else []
     for method in methods:
         found += method.outputs_read(extractor, task)
-    return list(dict.fromkeys(found or [task.needs]))
+    return list(dict.fromkeys(found or (["tokens"] if task.needs == "tokens" else [])))
 
 
 # --- the folder ------------------------------------------------------------------------------------------------

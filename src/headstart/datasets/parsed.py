@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.datasets.base import Kind, Reject
+from headstart.datasets.base import Items, Kind, Reject
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +41,7 @@ class Parsed:
 
     numbers: 1-based row number of each row. target, inputs: what the format itself knows (a class folder is the
     target ``label``). kinds: kinds that the format knows. root: where relative image paths start.
+    items: those that the rows speak of.
     """
 
     table: pa.Table
@@ -50,3 +51,4 @@ class Parsed:
     inputs: tuple[str, ...] = ()
     kinds: dict[str, Kind] = field(default_factory=dict)
     root: Path | None = None
+    items: Items | None = None

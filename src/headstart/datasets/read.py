@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import disk
-from headstart.datasets import checks, roles, series
+from headstart.datasets import checks, interactions, roles, series
 from headstart.datasets.base import Dataset, Reject
 from headstart.datasets.parsed import Options, Parsed
 from headstart.errors import DataError, EnvironmentProblem, did_you_mean, raise_all
@@ -36,13 +36,15 @@ def read(
     kinds: Mapping[str, str] | None = None,
     limit: int | None = None,
     for_prediction: bool = False,
+    items: Any = None,
 ) -> Dataset:
     """The rows of ``source`` with a role and a kind for every column.
 
     source: a file, a folder, a DataFrame, a dict of lists, an Arrow table or a ``datasets`` object. target, input:
     column names; see `roles.py` for what is chosen without them, and `series.py` for time series in tables. Of several
     targets, a row in which one is missing is rejected. roles: column -> role. kinds: column -> kind, over what
-    `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target.
+    `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target. items: of interactions (`interactions.py`) a table of what is known of each
+    item.
 
     Raises DataError (HS-DATA-001 to -005, -008 to -011, -013 to -018, -020), EnvironmentProblem and UsageError; all
     that is wrong with the named columns comes in one error. Rows that cannot be used are in ``rejects``.
@@ -50,7 +52,8 @@ def read(
     inputs = (input,) if isinstance(input, str) else tuple(input or ())
     options = Options(dict(kinds or {}), inputs, for_prediction)
     parsed, origin = _parse(source, options)
-    return typed(parsed, origin, target, options, dict(roles or {}), limit)
+    known = None if items is None else _parse(items, Options())[0]
+    return typed(parsed, origin, target, options, dict(roles or {}), limit, known)
 
 
 def _parse(source: Any, options: Options) -> tuple[Parsed, str]:
@@ -110,10 +113,12 @@ def typed(
     options: Options,
     wanted: Mapping[str, str],
     limit: int | None,
+    items: Parsed | None = None,
 ) -> Dataset:
     """Parsed rows as a `Dataset`; ``wanted``: column -> role. Raises what `read` raises of columns and rows."""
     labelled = not options.for_prediction
     parsed, notes = series.arranged(parsed, origin, wanted, options, target)
+    parsed, wanted, told = interactions.arranged(parsed, origin, wanted, options, items)
     _limit(parsed, limit)
     if not len(parsed.table):
         raise checks.too_many(origin, parsed.rejects, 0) or DataError(
@@ -151,7 +156,8 @@ def typed(
         root=parsed.root,
         rejects=rejects,
         numbers=parsed.numbers if rows is None else [parsed.numbers[row] for row in rows],
-        notes=[*notes, *filled],
+        notes=[*notes, *told, *filled],
+        items=parsed.items or interactions.of_lists(columns, table, items),
     )
 
 

@@ -152,7 +152,8 @@ class Method(ABC):
 
     role: ``transfer`` or ``control``. gradients: whether it trains a network by gradient descent. needs: what it cannot
     do without; uses: what it takes where it is there. tasks, modalities: those it makes sense for; empty means all.
-    shares: of several targets one fit serves all; other methods are fitted for each target by itself.
+    shares: of several targets one fit serves all; other methods are fitted for each target by itself. ranks: whether it
+    can rank items, for tasks that have no head.
     """
 
     name: ClassVar[str]
@@ -164,6 +165,7 @@ class Method(ABC):
     tasks: ClassVar[tuple[str, ...]] = ()
     modalities: ClassVar[tuple[Modality, ...]] = ()
     shares: ClassVar[bool] = False
+    ranks: ClassVar[bool] = False
     paper: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -197,9 +199,9 @@ class Method(ABC):
             if not there[need]:
                 what, hint = LACKS[need]
                 raise MethodError("HS-METHOD-003", f"{self.name} needs {what}.", hint)
-        if self.tasks and task.name not in self.tasks:
+        if (task.needs == "items" and not self.ranks) or (self.tasks and task.name not in self.tasks):
             raise MethodError(
-                "HS-METHOD-003", f"{self.name} cannot do {task.name}; it does {', '.join(self.tasks)}.",
+                "HS-METHOD-003", f"{self.name} cannot do {task.name}; it does {', '.join(self.tasks) or 'the others'}.",
                 "See `headstart methods` for those that can.",
             )  # fmt: skip
         if self.modalities and dataset.modality not in self.modalities:

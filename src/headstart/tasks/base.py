@@ -30,12 +30,12 @@ class Task(ABC):
     """What is predicted. Subclasses are final; instances know their classes or scale and are JSON-able.
 
     name: the file's name. metric: name of the headline metric (higher is better). needs: which features the head
-    reads.
+    reads; ``items`` where there is no head, and only methods that rank items (`Method.ranks`) can do it.
     """
 
     name: ClassVar[str]
     metric: ClassVar[str]
-    needs: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    needs: ClassVar[Literal["pooled", "tokens", "items"]] = "pooled"
 
     # --- learning what the target is --------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ def weighted(losses: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
 
 # --- which task a dataset asks for ---------------------------------------------------------------------------------
 
-ORDER = ("token_labels", "multilabel", "classification", "regression")
+ORDER = ("token_labels", "recommendation", "multilabel", "classification", "regression")
 """Own tasks from the most to the least specific; plugins are asked after them."""
 
 SEVERAL = "several"
