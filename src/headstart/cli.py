@@ -22,6 +22,7 @@ from headstart.commands.adapt import adapt
 from headstart.commands.methods import methods
 from headstart.commands.pretrain import pretrain
 from headstart.commands.rank import rank
+from headstart.commands.recommend import recommend
 from headstart.console import Answer, Progress, complain
 from headstart.errors import UsageError
 from headstart.options import (
@@ -304,6 +305,7 @@ app.command(cls=Command)(rank)
 app.command(cls=FitCommand)(adapt)
 app.command(cls=Command)(features.embed)
 app.command(cls=Command)(pretrain)
+app.command(cls=Command)(recommend)
 
 
 # --- running it --------------------------------------------------------------------------------------------------

@@ -20,8 +20,10 @@ from tests.conformance.examples import (
     sounds,
     texts,
     tiny_bert,
+    tiny_items,
     tiny_torchvision,
     tiny_whisper,
+    users,
     waves,
 )
 
@@ -49,7 +51,9 @@ EXAMPLES = {
     "image": (images, tiny_torchvision),
     "audio": (sounds, tiny_whisper),
     "series": (waves, series),
+    "interactions": (users, tiny_items),
 }
+TASKS = {"interactions": "recommendation"}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,10 @@ def test_method(name, kind, tmp_path, monkeypatch):
     rows, source = EXAMPLES[kind]
     encoder = str(tmp_path / "words")  # what methods that read words into images know them by
     tiny_bert(tmp_path).save(tmp_path / "words")
-    method, task = quick(catalog.find("methods", name), encoder=encoder), catalog.find("tasks", "classification")
+    method, task = (
+        quick(catalog.find("methods", name), encoder=encoder),
+        catalog.find("tasks", TASKS.get(kind, "classification")),
+    )
     further = rows(36).without("target")
     check_method(method, rows(), task, source(tmp_path), unlabelled=further, domain=further)
 

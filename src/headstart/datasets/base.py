@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     import numpy as np
 
 Role: TypeAlias = Literal[
-    "input", "target", "domain", "group", "time", "split", "weight", "series", "step", "user", "item", "rating", "unused"
+    "input",
+    "target",
+    "domain",
+    "group",
+    "time",
+    "split",
+    "weight",
+    "series",
+    "step",
+    "user",
+    "item",
+    "rating",
+    "unused",
 ]
 Kind: TypeAlias = Literal[
     "text", "image", "audio", "number", "category", "labels", "tokens", "tags", "datetime", "array", "series", "items"

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.datasets import convert
 from headstart.datasets.base import Column, Dataset, Items, Reject
 from headstart.datasets.folder import SPLITS
 from headstart.datasets.parsed import Options, Parsed
@@ -65,7 +64,7 @@ def arranged(
     """One row for each user, the roles of its columns, and what was left out; the rows themselves where they are lists.
 
     Raises UsageError HS-USAGE-001 where a role is missing or stands twice, DataError HS-DATA-003 for an unknown
-    column, HS-DATA-020 where a time or a rating is no number, HS-DATA-002 where nothing is left.
+    column, HS-DATA-002 where nothing is left. A time or a rating that cannot be read is a rejected row.
     """
     import pyarrow as pa
 
@@ -139,7 +138,9 @@ def _folded(
     parts = None
     if items.parts and not options.for_prediction:
         place = {name: number for number, name in enumerate(items.ids)}
-        parts = np.array([("train", "valid", "test").index(items.parts[place[name]]) for name in log.item_names.to_pylist()])
+        parts = np.array(
+            [("train", "valid", "test").index(items.parts[place[name]]) for name in log.item_names.to_pylist()]
+        )
     if options.for_prediction:
         pieces = [(log, np.zeros(len(log.rows), bool), "")]
     elif parts is not None:
@@ -178,7 +179,7 @@ def _folded(
         if role in named:
             roles[named[role]], kinds[named[role]] = "rating" if role == "rating" else "step", "number"
     folded = Parsed(table, numbers, rejects, inputs=(named["item"],), kinds=kinds)
-    folded.items = items
+    folded.items, folded.folded = items, len(parsed.table) - len(rejects)
     return folded, roles, notes
 
 
@@ -241,13 +242,19 @@ def _log(parsed: Parsed, origin: str, named: Mapping[str, str], rejects: list[Re
     when = named.get("time", named.get("step"))
     stamps = np.arange(len(table), dtype=np.float64)
     if when is not None:
-        stamps, late = _stamps(table.column(when), when, origin, parsed.numbers)
+        stamps, late = _stamps(table.column(when), when)
         bad = late | bad
     keep = np.ones(len(table), bool)
     keep[list(bad)] = False
     if "rating" in named:
-        numbers = convert.column(table.column(named["rating"]), "number", named["rating"], origin, parsed.numbers)
-        ratings = np.asarray(numbers.to_numpy(), np.float64)
+        values = table.column(named["rating"])
+        ratings = _numbers(values)
+        unread = {
+            int(row): _unread(values, named["rating"], int(row), "a number")
+            for row in np.flatnonzero(~np.isfinite(ratings))
+        }
+        bad = unread | bad
+        keep[list(unread)] = False
         middle = (np.nanmin(ratings) + np.nanmax(ratings)) / 2 if np.isfinite(ratings).any() else 0.0
         low = keep & (ratings < middle)
         keep &= ~low
@@ -289,34 +296,56 @@ def identifiers(values: pa.ChunkedArray, name: str) -> tuple[pa.Array, dict[int,
         values = pc.cast(values, pa.string())
     else:
         values = pc.replace_substring_regex(pc.utf8_trim_whitespace(values), r"^(-?[0-9]+)\.0+$", r"\1")
-        values = pc.if_else(pc.is_in(values, value_set=pa.array(["", "nan", "NaN"])), pa.scalar(None, pa.string()), values)
+        values = pc.if_else(
+            pc.is_in(values, value_set=pa.array(["", "nan", "NaN"])), pa.scalar(None, pa.string()), values
+        )
     for row in np.flatnonzero(np.asarray(pc.is_null(values))).tolist():
         bad.setdefault(row, f'"{name}" is missing')
     return values, bad
 
 
-def _stamps(
-    values: pa.ChunkedArray, name: str, origin: str, numbers: list[int]
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Times as float64 [rows] (dates in seconds), and row -> reason where one is missing or lies in the future."""
-    import pyarrow as pa
-
-    number = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
-    if not number:
-        dates = convert.column(values, "datetime", name, origin, numbers).cast(pa.timestamp("us")).cast(pa.int64())
-        found = np.asarray(dates.to_numpy(), np.float64) / 1e6
-    else:
-        found = np.asarray(values.to_numpy(), np.float64)
-    bad = {int(row): f'the time "{name}" is missing' for row in np.flatnonzero(~np.isfinite(found))}
+def _stamps(values: pa.ChunkedArray, name: str) -> tuple[np.ndarray, dict[int, str]]:
+    """Times as float64 [rows] (dates in seconds), and row -> reason where one is missing, none, or in the future."""
+    found, dated = _moments(values)
+    bad = {int(row): _unread(values, name, int(row), "a time") for row in np.flatnonzero(~np.isfinite(found))}
     usual = float(np.nanmedian(found)) if np.isfinite(found).any() else 0.0
-    unit = 1e3 if number and MILLISECONDS[0] < usual < MILLISECONDS[1] else 1.0
-    dated = not number or unit > 1 or SECONDS[0] < usual < SECONDS[1]
-    if dated:
-        limit = (clock.time() + FUTURE) * unit
-        for row in np.flatnonzero(found > limit):
+    unit = 1e3 if not dated and MILLISECONDS[0] < usual < MILLISECONDS[1] else 1.0
+    if dated or unit > 1 or SECONDS[0] < usual < SECONDS[1]:
+        for row in np.flatnonzero(found > (clock.time() + FUTURE) * unit):
             told = clock.strftime("%Y-%m-%d", clock.gmtime(min(found[row] / unit, 2e11)))
             bad[int(row)] = f'the time "{name}" lies in the future ({told})'
     return np.nan_to_num(found), bad
+
+
+def _moments(values: pa.ChunkedArray) -> tuple[np.ndarray, bool]:
+    """Numbers as they are, dates in seconds since 1970, NaN for what is neither; and whether they are dates."""
+    import pandas as pd
+    import pyarrow as pa
+
+    numbers = _numbers(values)
+    if pa.types.is_string(values.type) and np.isfinite(numbers).mean() < 0.5:
+        dates = pd.to_datetime(values.to_pandas(), errors="coerce", utc=True, format="ISO8601")
+        return np.asarray((dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), np.float64), True
+    if pa.types.is_timestamp(values.type):
+        seconds = values.cast(pa.timestamp("us")).cast(pa.int64()).to_pandas()
+        return np.asarray(seconds, np.float64) / 1e6, True
+    return numbers, False
+
+
+def _numbers(values: pa.ChunkedArray) -> np.ndarray:
+    """Float64 [rows]; NaN for what is no number."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(values.type):
+        return np.full(len(values), np.nan)
+    return np.asarray(pd.to_numeric(values.to_pandas(), errors="coerce"), np.float64)
+
+
+def _unread(values: pa.ChunkedArray, name: str, row: int, wanted: str) -> str:
+    value = values[row].as_py()
+    missing = value is None or value != value
+    return f'"{name}" is missing' if missing else f'"{name}" holds "{str(value)[:40]}"; expected {wanted}'
 
 
 # --- items -------------------------------------------------------------------------------------------------------
@@ -365,16 +394,17 @@ def _varies(values: pa.ChunkedArray, rows: np.ndarray, items: np.ndarray, users:
 def listed(known: Parsed, item: str, seen: Sequence[str] = ()) -> Items:
     """The items of a table of items, and those of ``seen`` that are not in it.
 
-    The column of identifiers is called like the item's column, or ``id``. Raises DataError HS-DATA-003 without one,
-    HS-DATA-014 for an unknown name of a part.
+    The column of identifiers is called like the item's column, or ``id``, else it is the first. Raises DataError
+    HS-DATA-003 where it holds none of ``seen``, HS-DATA-014 for an unknown name of a part.
     """
     names = known.table.column_names
-    column = next((name for name in (item, "id", "item_id", "item") if name in names), None)
-    if column is None:
-        raise DataError(
-            "HS-DATA-003", f'the table of items has no column "{item}".', did_you_mean(item, names),
-        )  # fmt: skip
+    column = next((name for name in (item, "id", "item_id", "item") if name in names), names[0])
     ids, bad = identifiers(known.table.column(column), column)
+    if seen and not set(seen) & set(ids.to_pylist()):
+        raise DataError(
+            "HS-DATA-003", f'the table of items: the column "{column}" names none of the items that there are '
+            f'("{seen[0]}", ...).', "Call its column of identifiers as that of the interactions is called.",
+        )  # fmt: skip
     parts: list[str] = []
     if SPLIT in names:
         for row, value in enumerate(known.table.column(SPLIT).to_pylist()):
@@ -403,7 +433,9 @@ def _texts(table: pa.Table, columns: Sequence[str]) -> list[str]:
 
     words = [name for name in columns if pa.types.is_string(table.schema.field(name).type)]
     cells = [table.column(name).to_pylist() for name in words]
-    return [". ".join(value.strip() for value in row if value and value.strip()) for row in zip(*cells)] or [""] * len(table)
+    return [". ".join(value.strip() for value in row if value and value.strip()) for row in zip(*cells)] or [""] * len(
+        table
+    )
 
 
 def of_lists(columns: Sequence[Column], table: pa.Table, known: Parsed | None) -> Items | None:

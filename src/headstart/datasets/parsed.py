@@ -32,7 +32,7 @@ class Options:
     @property
     def strings(self) -> list[str]:
         """Columns whose characters must be kept although they may look like numbers."""
-        return sorted(name for name, kind in self.kinds.items() if kind not in ("number", "category"))
+        return sorted(name for name, kind in self.kinds.items() if kind not in ("number", "category", "items"))
 
 
 @dataclass
@@ -41,7 +41,8 @@ class Parsed:
 
     numbers: 1-based row number of each row. target, inputs: what the format itself knows (a class folder is the
     target ``label``). kinds: kinds that the format knows. root: where relative image paths start.
-    items: those that the rows speak of.
+    items: those that the rows speak of. folded: rows of the path that were folded into these, by which rejects are
+    measured.
     """
 
     table: pa.Table
@@ -52,3 +53,4 @@ class Parsed:
     kinds: dict[str, Kind] = field(default_factory=dict)
     root: Path | None = None
     items: Items | None = None
+    folded: int = 0

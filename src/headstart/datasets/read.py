@@ -145,7 +145,7 @@ def typed(
     bad = checks.bad_rows(table, columns, parsed.root, labelled)
     found = [Reject(path or origin, parsed.numbers[row], reason) for row, (path, reason) in sorted(bad.items())]
     rejects = sorted([*parsed.rejects, *found], key=lambda reject: reject.row or 0)
-    kept = len(table) - len(bad)
+    kept = max(parsed.folded, len(table)) - len(bad)
     if problem := checks.too_many(origin, rejects, kept, checks.LIMIT if labelled else 0.9999):
         raise problem
     rows = [row for row in range(len(table)) if row not in bad] if bad else None

@@ -26,6 +26,7 @@ from headstart.methods.items import (
     fit_items,
     recommending,
     refitted,
+    word_vectors,
 )
 from headstart.runtime import Extractor
 from headstart.sources.items import Items
@@ -55,9 +56,19 @@ class Ease(Method):
         task = recommending(problem.task)
         prior = Prior(*source.prior(task.items))
         strengths = [self.strength] if self.strength > 0 else []
-        if prior.vectors is not None:
-            return [Ridge(s, prior=prior, shift=shift, told=source.told) for s in strengths or CONTENT_STRENGTHS for shift in SHIFTS]
-        return [Ridge(s, prior=prior, told=source.told) for s in strengths or (*STRENGTHS, np.inf)]
+        if prior.weights is None:
+            return [
+                Ridge(s, prior=prior, shift=shift, told=source.told)
+                for s in strengths or CONTENT_STRENGTHS
+                for shift in SHIFTS
+            ]
+        found: list[Recipe] = [Ridge(s, prior=prior, told=source.told) for s in strengths or (*STRENGTHS, np.inf)]
+        known = problem.train.items
+        if known is not None and any(known.texts):  # the control reads the words of the items too
+            both = Prior(prior.weights, prior.popularity, word_vectors(known.texts))
+            told = f"{source.told} and TF-IDF of contents"
+            found += [Ridge(s, prior=both, shift=h, told=told) for s in strengths or CONTENT_STRENGTHS for h in SHIFTS]
+        return found
 
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
         """None: the weights of the source are read, not what it makes of rows."""

@@ -118,18 +118,16 @@ class Ridge(Recipe):
         part = X[:, kept]
         if prior is None:
             return ItemWeights(kept, kept, ease(part, self.strength), counts).scaled(X)
-        if prior.weights is not None:
-            B = np.asarray(prior.weights[np.ix_(kept, kept)], np.float32)
-            return ItemWeights(kept, kept, ease(part, self.strength, B), counts).scaled(X)
-        return self._by_content(X, part, kept, counts)
+        B = None if prior.weights is None else np.asarray(prior.weights[np.ix_(kept, kept)], np.float32)
+        W = ease(part, self.strength, B)
+        if prior.vectors is None:
+            return ItemWeights(kept, kept, W, counts).scaled(X)
+        return self._by_content(X, part, kept, counts, W, prior.vectors)
 
-    def _by_content(self, X: Any, part: Any, kept: Array, counts: Array) -> ItemWeights:
+    def _by_content(self, X: Any, part: Any, kept: Array, counts: Array, W: Array, V: Array) -> ItemWeights:
         """Columns of new items as their contents tell, and the others drawn towards what theirs tell."""
-        assert self.prior is not None and self.prior.vectors is not None
-        V = self.prior.vectors
         known = np.abs(V).sum(axis=1) > 0
-        new = np.flatnonzero(known & (counts == 0))
-        W = ease(part, self.strength)
+        new = np.setdiff1d(np.flatnonzero(known), kept)
         told = np.concatenate([W, counts[None, kept]])  # popularity is told by content as well
         inside, outside = told_by_content(told, V[kept], V[new], self.shift)
         B = np.where(known[kept], inside[:-1], W)
@@ -176,7 +174,9 @@ def classical(dataset: Dataset, task: Recommendation) -> list[Recipe]:
     found += [Ridge(strength) for strength in STRENGTHS]
     if dataset.items is not None and any(dataset.items.texts):
         prior = Prior(vectors=word_vectors(dataset.items.texts))
-        found += [Ridge(s, prior=prior, shift=shift, told="TF-IDF of contents") for s in CONTENT_STRENGTHS for shift in SHIFTS]
+        found += [
+            Ridge(s, prior=prior, shift=shift, told="TF-IDF of contents") for s in CONTENT_STRENGTHS for shift in SHIFTS
+        ]
     return found
 
 
@@ -350,7 +350,10 @@ class ItemsFitted(Fitted):
     def trained(self) -> list[LayerRow]:
         """The weights between items."""
         count = int(getattr(self.model.weights, "nnz", self.model.weights.size))
-        return [LayerRow("item weights", count, 1.0, None), LayerRow("popularity", len(self.model.popularity), 1.0, None)]
+        return [
+            LayerRow("item weights", count, 1.0, None),
+            LayerRow("popularity", len(self.model.popularity), 1.0, None),
+        ]
 
     def save(self, folder: Path) -> None:
         """``items.json`` and ``items.safetensors``."""
