@@ -1,13 +1,14 @@
 """Recommendation on MovieLens-100k and at scale: what a source of items is worth, and what it costs.
 
-    python benchmarks/recommendation.py users     new users of an occupation the source has not seen, 5 interactions each
-    python benchmarks/recommendation.py items     new items without interactions, by what their titles and genres say
-    python benchmarks/recommendation.py scale     1 000 000 interactions: memory of a fit, users a second beside implicit's
+    python benchmarks/recommendation.py users     new users of an occupation that the source does not know
+    python benchmarks/recommendation.py items     new items without interactions, by title and genres
+    python benchmarks/recommendation.py scale     1 000 000 interactions: memory, and users a second
 
 ``users``: the source is EASE on the users of all other occupations. Half of the occupation's users train with their
-first 5 interactions each; of the others the first 5 are known and everything after is to be found. ``more`` is the
-control with more interactions of the same training users, until it reaches the transfer. ``items``: a tenth of the films
-validates and a tenth tests; nobody's history holds them. Every item is ranked, none is sampled.
+first 5 interactions each; of the others the first 5 are known and everything after is to be found. The control then gets
+more interactions of the same training users, until it reaches the transfer. ``items``: a tenth of the films validates
+and a tenth tests; nobody's history holds them. ``scale``: a fit against a source of as many interactions of others, in
+processes of their own, then the ten best of every user beside implicit's. Every item is ranked, none is sampled.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def users(folder: Path, occupations: list[str], seed: int) -> None:
         folder / "films.csv", [{k: row[k] for k in ("movie_id", "title", "genres")} for row in films.values()]
     )
     print(
-        f"{'occupation':14} {'train':>5} {'test':>5} {'ease':>7} {'control':>8} {'difference':>22}  verdict   head start"
+        f"{'occupation':14} {'train':>5} {'test':>5} {'ease':>7} {'control':>8} {'difference':>22}  "
+        "verdict   head start"
     )
     found = []
     for occupation in occupations:

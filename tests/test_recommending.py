@@ -58,7 +58,7 @@ def test_known_users_get_items_of_their_club_that_they_do_not_have(run, log, cap
     status, answer = ask(capsys, run, "--user", "3", "--user", "7", "-k", "3")
     assert status == 0
     with log.open(encoding="utf-8") as file:
-        taken = [row for row in csv.DictReader(file)]
+        taken = list(csv.DictReader(file))
     for each in answer["recommendations"]:
         own = {row["what"] for row in taken if row["who"] == each["user"]}
         assert each["basis"] == "history" and len(each["items"]) == 3 and not own & set(each["items"])

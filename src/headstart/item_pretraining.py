@@ -25,8 +25,8 @@ from headstart.types import Json
 
 
 def learned(
-    data: Any, name: str, *, input: str | Sequence[str] | None, roles: Mapping[str, str], kinds: Mapping[str, str] | None,
-    seed: int = 0,
+    data: Any, name: str, *, input: str | Sequence[str] | None, roles: Mapping[str, str],
+    kinds: Mapping[str, str] | None, seed: int = 0,
 ) -> tuple[Items, Json, list[str]]:  # fmt: skip
     """The source, facts (objective, rows, items, strength, score, seconds) and notes.
 

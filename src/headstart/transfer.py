@@ -84,8 +84,8 @@ def fit(
     unlabelled: further rows with the same input columns, for the methods that use such (see ``headstart methods``);
     a target column in them is not read, and rows that are among the labelled ones are left out. labels: what the labels
     mean, for methods that read words (names, or label -> description, or a file of them); without a target the rows are
-    told apart by these alone (`headstart.without_labels`). items: of interactions (roles ``user`` and ``item``) a table of
-    what is known of each item.
+    told apart by these alone (`headstart.without_labels`). items: of interactions (roles ``user`` and ``item``) a
+    table of what is known of each item.
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """

@@ -21,7 +21,8 @@ user dealt with are ``interactions``."""
 
 Sample: TypeAlias = Any
 """One input value: ``str``, ``list[str]`` (words), an image (path, bytes, PIL image, array), a sound (path, part of a
-file, bytes, array with its rate), a time series (float32 array [C,T]) or ``dict`` (table row; interactions: the items, and the user)."""
+file, bytes, array with its rate), a time series (float32 array [C,T]) or ``dict`` (table row; of
+interactions the items, and the user)."""
 
 Json: TypeAlias = dict[str, Any]
 

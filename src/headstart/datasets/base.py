@@ -82,8 +82,8 @@ class Dataset:
 
     table: the Arrow rows. columns: one `Column` for each column of ``table`` that is used or known. origin: the path it
     came from, for messages. root: the folder that relative image paths start from. rejects: rows left out.
-    numbers: original 1-based row number of each row, for messages; defaults to 1..N. notes: what reading mended. items: of rows of
-    kind ``items`` all that there are.
+    numbers: original 1-based row number of each row, for messages; defaults to 1..N. notes: what reading mended.
+    items: of rows of kind ``items`` all that there are.
     """
 
     def __init__(

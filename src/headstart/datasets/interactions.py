@@ -356,7 +356,7 @@ def _items(parsed: Parsed, log: _Log, named: Mapping[str, str], known: Parsed | 
     ids = log.item_names.to_pylist()
     if known is not None:
         return listed(known, named["item"], ids)
-    taken = {name for name in named.values()}
+    taken = set(named.values())
     codes = log.items, log.users
     columns = []
     for name in parsed.table.column_names:
@@ -411,7 +411,8 @@ def listed(known: Parsed, item: str, seen: Sequence[str] = ()) -> Items:
             part = SPLITS.get(str(value or "train").strip().lower())
             if part is None:
                 raise DataError(
-                    "HS-DATA-014", f'the table of items: the column "{SPLIT}" holds "{value}" in row {known.numbers[row]}.',
+                    "HS-DATA-014",
+                    f'the table of items: the column "{SPLIT}" holds "{value}" in row {known.numbers[row]}.',
                     "Expected train, valid or test.",
                 )  # fmt: skip
             parts.append(part)

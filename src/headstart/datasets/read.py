@@ -43,8 +43,8 @@ def read(
     source: a file, a folder, a DataFrame, a dict of lists, an Arrow table or a ``datasets`` object. target, input:
     column names; see `roles.py` for what is chosen without them, and `series.py` for time series in tables. Of several
     targets, a row in which one is missing is rejected. roles: column -> role. kinds: column -> kind, over what
-    `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target. items: of interactions (`interactions.py`) a table of what is known of each
-    item.
+    `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target. items: of interactions
+    (`interactions.py`) a table of what is known of each item.
 
     Raises DataError (HS-DATA-001 to -005, -008 to -011, -013 to -018, -020), EnvironmentProblem and UsageError; all
     that is wrong with the named columns comes in one error. Rows that cannot be used are in ``rejects``.

@@ -142,8 +142,8 @@ class Table(nn.Module):
 
 
 def of_table(
-    ids: Sequence[str], table: Array, *, name: str, holds: Literal["weights", "vectors"], popularity: Array | None = None,
-    origin: str, licence: str, description: str,
+    ids: Sequence[str], table: Array, *, name: str, holds: Literal["weights", "vectors"],
+    popularity: Array | None = None, origin: str, licence: str, description: str,
 ) -> Items:  # fmt: skip
     """A source of items from its table [I,D]."""
     share = np.zeros(len(ids), np.float32) if popularity is None else popularity
