@@ -3,8 +3,8 @@
 No label is read. A folder may hold several datasets, of one kind of input: all of them make one pool, and each channel
 of a time series is a row of its own. What is learned is an objective of the method ``pretrain``, by the same training
 (`methods/pretrain.py`); what is saved is a folder that ``--source`` takes. A network that has learned nothing before
-(the encoder ``series``) trains at a higher rate and in more passes than one that goes on learning. Interactions teach how
-items go together (`item_pretraining.py`).
+(the encoder ``series``) trains at a higher rate and in more passes than one that goes on learning. Interactions teach
+how items go together (`item_pretraining.py`).
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def _text(value: Any) -> str:
 
 
 def movielens(files: Sequence[Path], place: Path) -> None:
-    """Ratings with the age, gender and occupation of the person, the title, year and genres of the film, and the time."""
+    """Ratings with the age, gender and occupation of the person, title, year and genres of the film, and the time."""
     import pyarrow as pa
 
     ratings, items, users = (_parquet(file) for file in files)

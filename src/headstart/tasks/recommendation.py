@@ -115,8 +115,8 @@ class Recommendation(Task):
     # --- scoring and decoding ----------------------------------------------------------------------------------
 
     def best(self, scores: Array, seen: Array | None = None) -> Array:
-        """The outputs [N,P,K,2] of scores [N,I]. seen: bool of items that are left out, [N,I] or [1,I]; those of a score
-        of -inf are too.
+        """The outputs [N,P,K,2] of scores [N,I]. seen: bool of items that are left out, [N,I] or [1,I]; those with
+        a score of -inf are too.
         """
         scores = np.where(seen, -np.inf, scores) if seen is not None else np.asarray(scores)
         if not len(self.parts):
