@@ -7,8 +7,9 @@
 ``users``: the source is EASE on the users of all other occupations. Half of the occupation's users train with their
 first 5 interactions each; of the others the first 5 are known and everything after is to be found. The control then
 gets more interactions of the same training users, until it reaches the transfer. ``items``: a tenth of the films
-validates and a tenth tests; nobody's history holds them. ``scale``: a fit against a source of as many interactions of others, in
-processes of their own, then the ten best of every user beside implicit's. Every item is ranked, none is sampled.
+validates and a tenth tests; nobody's history holds them. ``scale``: a fit against a source of as many interactions of
+others, in processes of their own, then the ten best of every user beside implicit's. Every item is ranked, none is
+sampled.
 """
 
 from __future__ import annotations

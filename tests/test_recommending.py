@@ -124,4 +124,5 @@ def test_a_whole_contest(log, tmp_path, monkeypatch):
     record = found.record
     assert record.verdict is not None and record.head_start is not None
     assert {each.name for each in record.candidates} == {"ease", "baseline"}
+    assert all("Thing" in each.truth and "the last: Thing" in each.text for each in record.mistakes)
     assert record.task["metric"] == "ndcg@10" and record.source["name"] == "clubs"

@@ -277,6 +277,8 @@ def request(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
         "choices": [str(choice) for choice in choices],
         "version": __version__,
     }
+    if dataset.items is not None:
+        parts["items"] = key(list(zip(dataset.items.ids, dataset.items.texts)))
     return key(parts)
 
 
