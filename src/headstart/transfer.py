@@ -91,8 +91,8 @@ def fit(
     """
     report = report or (lambda stage, done, total: None)
     again = partial(
-        command_line, "fit", target=target, labels=labels, input=input, roles=roles, kinds=kinds, task=task,
-        source=source, method=method, settings=settings, unlabelled=unlabelled, effort=effort, budget=budget,
+        command_line, "fit", target=target, labels=labels, input=input, roles=roles, kinds=kinds, items=items,
+        task=task, source=source, method=method, settings=settings, unlabelled=unlabelled, effort=effort, budget=budget,
         control=control, limit=limit, precision=precision, backend=backend, trust_remote_code=trust_remote_code,
         seed=seed,
     )  # fmt: skip

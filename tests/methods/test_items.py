@@ -9,6 +9,7 @@ import pytest
 
 from headstart.datasets.base import Column, Dataset, Items
 from headstart.datasets.read import read
+from headstart.errors import MethodError
 from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
 from headstart.methods.ease import Ease
@@ -128,8 +129,17 @@ def test_the_control_tries_all_that_people_use_and_chooses_on_validation_rows():
     fitted = Baseline().fit(problem(rows).replace(valid=people(40, 9)))
     tried = fitted.history[-1]["on validation"]
     assert set(tried) == kinds and tried[fitted.description] == max(tried.values()) > tried["popularity"]
+    assert fitted.method.recipe == fitted.description  # small fits of the learning curve choose within that
     again = Baseline().refitted(fitted, problem(people(100, 4)))
     assert again.history == fitted.history and not np.array_equal(again.model.popularity, fitted.model.popularity)
+
+
+def test_a_kind_of_model_may_be_named():
+    rows = people(40, 0)
+    fitted = Baseline(recipe="EASE", near=100.0).fit(problem(rows))
+    assert fitted.description == "EASE" and fitted.history[-1]["strength"] in (30.0, 100.0, 300.0)
+    with pytest.raises(MethodError, match=r'HS-METHOD-002.*recipe is "EASY"'):
+        Baseline(recipe="EASY").fit(problem(rows))
 
 
 def test_without_a_known_item_the_most_popular_ones_come():

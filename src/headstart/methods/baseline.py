@@ -73,11 +73,14 @@ class Baseline(Method):
     )
     folds: int = hyper(5, "folds of the cross-validation", low=2, high=50)
 
+    recipe: str = hyper("auto", "of interactions: the kind of model, as the report names it; auto = chosen")
+    near: float = hyper(0.0, "of interactions: only strengths about this one are tried; 0 = all", low=0.0, high=1e9)
+
     def fit(self, problem: Problem) -> Fitted:
         """Fit on the training rows alone; the source is not read, nor ``problem.valid`` except for interactions."""
         train, task = problem.train, problem.task
         if isinstance(task, Recommendation):
-            return fit_items(self, problem, classical(train, task))
+            return fit_items(self, problem, classical(train, task), self.recipe, self.near)
         targets = task.encode(train.targets())
         groups = train.groups()
         features, X = _featurize(train, task)

@@ -46,11 +46,14 @@ class Ease(Method):
 
     strength: float = hyper(0.0, "of the pull towards the source; 0 = chosen on validation rows", low=0.0, high=1e9)
 
+    recipe: str = hyper("auto", "of interactions: the kind of model, as the report names it; auto = chosen")
+    near: float = hyper(0.0, "of interactions: only strengths about this one are tried; 0 = all", low=0.0, high=1e9)
+
     def fit(self, problem: Problem) -> ItemsFitted:
         """Choose by ``problem.valid`` or out of fold, then solve on the training rows."""
         if not isinstance(problem.source, Items):
             raise MethodError("HS-METHOD-003", "ease needs a source of items.", "Name one with --source.")
-        return fit_items(self, problem, self._recipes(problem, problem.source))
+        return fit_items(self, problem, self._recipes(problem, problem.source), self.recipe, self.near)
 
     def _recipes(self, problem: Problem, source: Items) -> list[Recipe]:
         task = recommending(problem.task)

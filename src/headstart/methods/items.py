@@ -11,7 +11,7 @@ import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 
 from headstart.datasets.base import Dataset
 from headstart.datasets.interactions import histories
-from headstart.errors import ArtefactError, missing_package
+from headstart.errors import ArtefactError, MethodError, did_you_mean, missing_package
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.nn.ease import ease, told_by_content
 from headstart.nn.item_weights import BLOCK, ItemWeights, matrix
@@ -39,11 +39,19 @@ USERS = (0.0, 10.0, 100.0, 1e6)
 """Users of the target for which the source's popularity counts."""
 
 WORDS = 4000
-MOST = 4000
+MOST = 2500
 """Items that a dense matrix of weights speaks of: the most popular ones."""
+
+WINDOW = 4.0
+"""How many times a strength may be another one's to be tried beside it."""
 
 FOLDS, MANY, JUDGED = 3, 3000, 1000
 """Folds of the choice; rows from which one part is enough; rows on which a choice is judged."""
+
+SCORED = 5_000_000
+"""Scores a choice looks at in one trial: rows times items; `LEAST` rows are judged all the same."""
+
+LEAST = 300
 
 
 class Recipe(ABC):
@@ -219,7 +227,7 @@ def trials(problem: Problem) -> Iterator[Trial]:
     rng = np.random.default_rng([problem.seed, 5])
     if problem.valid is not None:
         given, targets = encoded(problem.valid, task)
-        some = np.sort(rng.permutation(len(given))[:JUDGED])
+        some = np.sort(rng.permutation(len(given))[: judged_rows(task)])
         yield Trial(
             matrix(joined(past, later), task.width), matrix([given[i] for i in some], task.width),
             [targets[i] for i in some],
@@ -232,14 +240,14 @@ def trials(problem: Problem) -> Iterator[Trial]:
             out = fold == number
             kept = [row[(row < 0) | ~out[row]] for row in whole]
             wanted = [row[(row >= 0) & out[row]] for row in whole]
-            rows = [i for i in rng.permutation(len(whole)) if len(kept[i]) and len(wanted[i])][:JUDGED]
+            rows = [i for i in rng.permutation(len(whole)) if len(kept[i]) and len(wanted[i])][: judged_rows(task)]
             X = matrix(kept, task.width)
             yield Trial(X, X[rows], [wanted[i] for i in rows], out)
         return
     folds = FOLDS if len(whole) < MANY else 6
     fold = rng.permutation(len(whole)) % folds
     for number in range(folds if folds == FOLDS else 1):
-        rest, rows = np.flatnonzero(fold != number), np.flatnonzero(fold == number)[:JUDGED]
+        rest, rows = np.flatnonzero(fold != number), np.flatnonzero(fold == number)[: judged_rows(task)]
         if len(rest) and len(rows):
             yield Trial(
                 matrix([whole[i] for i in rest], task.width), matrix([past[i] for i in rows], task.width),
@@ -265,33 +273,64 @@ def choose(problem: Problem, recipes: Sequence[Recipe]) -> tuple[Choice, dict[st
     """What ranks best, of equals the first; and the best score of each kind of recipe."""
     task = recommending(problem.task)
     judge = task if problem.valid is not None else Recommendation(task.items)
-    choices = [[Choice(each, mix, users) for users in each.users for mix in MIXES] for each in recipes]
-    sums = [np.zeros(len(some)) for some in choices]
-    count = 0
-    for trial in trials(problem):
-        count += 1
-        for recipe, some, total in zip(recipes, choices, sums):
+    parts = list(trials(problem))
+
+    def judged(recipe: Recipe, some: Sequence[Choice]) -> Array:
+        total = np.zeros(len(some))
+        for trial in parts:
             model = recipe.build(trial.X)
             added = [each.mix * recipe.popularity(model, trial.X, each.users) for each in some]
+            left_out = None if trial.among is None else ~trial.among[None]
             for at in range(0, len(trial.targets), BLOCK):
+                wanted = trial.targets[at : at + BLOCK]
                 for place, scores in enumerate(model.scores(trial.given[at : at + BLOCK], added)):
-                    left_out = None if trial.among is None else ~trial.among[None]
-                    told = judge.statistics(judge.best(scores, left_out), trial.targets[at : at + BLOCK])
-                    total[place] += told[:, 0].sum() / max(len(trial.targets), 1)
+                    found = judge.statistics(judge.best(scores, left_out), wanted)[:, 0].sum()
+                    total[place] += found / len(trial.targets) / len(parts)
+        return total
+
     by_kind: dict[str, float] = {}
-    for recipe, total in zip(recipes, sums):
-        by_kind[recipe.kind] = max(by_kind.get(recipe.kind, 0.0), float(total.max()) / max(count, 1))
-    best = max(range(len(recipes)), key=lambda place: float(sums[place].max()))
-    return choices[best][int(sums[best].argmax())], by_kind
+    best, top = Choice(recipes[0]), -1.0
+    for recipe in recipes:
+        some = [Choice(recipe, mix, recipe.users[len(recipe.users) // 2]) for mix in MIXES]
+        found = judged(recipe, some)
+        by_kind[recipe.kind] = max(by_kind.get(recipe.kind, 0.0), float(found.max()))
+        if found.max() > top:
+            best, top = some[int(found.argmax())], float(found.max())
+    if len(best.recipe.users) > 1:  # how far the source's popularity is believed, once the weights are chosen
+        some = [Choice(best.recipe, mix, users) for users in best.recipe.users for mix in MIXES]
+        found = judged(best.recipe, some)
+        best, top = some[int(found.argmax())], float(found.max())
+        by_kind[best.recipe.kind] = max(by_kind[best.recipe.kind], top)
+    return best, by_kind
 
 
-def fit_items(method: Method, problem: Problem, recipes: Sequence[Recipe]) -> ItemsFitted:
-    """Choose, then build on all training rows."""
-    choice, by_kind = choose(problem, recipes)
+def fit_items(method: Method, problem: Problem, recipes: Sequence[Recipe], recipe: str, near: float) -> ItemsFitted:
+    """Choose, then build on all training rows. recipe, near: of the method, see `admitted`.
+
+    The method of the result keeps the kind that was chosen, and the strength's neighbourhood.
+    """
+    choice, by_kind = choose(problem, admitted(recipes, recipe, near))
     facts: Json = {"model": choice.recipe.kind, **choice.recipe.settings, "popularity": choice.mix}
     if len(choice.recipe.users) > 1:
         facts["users"] = choice.users
-    return built(method, problem, choice, {**facts, "on validation": by_kind})
+    strength = choice.recipe.settings.get("strength")
+    settled: Any = replace(method, recipe=choice.recipe.kind, near=strength or 0.0)  # type: ignore[call-arg]
+    return built(settled, problem, choice, {**facts, "on validation": by_kind})
+
+
+def admitted(recipes: Sequence[Recipe], kind: str, near: float) -> list[Recipe]:
+    """The recipes of a kind (``auto``: all) whose strength is within `WINDOW` times of ``near`` (0: any).
+
+    Raises MethodError HS-METHOD-002 for an unknown kind.
+    """
+    found = [each for each in recipes if kind in ("auto", each.kind)]
+    if not found:
+        raise MethodError(
+            "HS-METHOD-002", f'recipe is "{kind}".', did_you_mean(kind, {"auto", *(r.kind for r in recipes)})
+        )
+    strengths = [each.settings.get("strength") for each in found]
+    close = [e for e, s in zip(found, strengths) if not near or not s or near / WINDOW <= s <= near * WINDOW]
+    return close or found
 
 
 def built(method: Method, problem: Problem, choice: Choice, facts: Json) -> ItemsFitted:
@@ -318,6 +357,11 @@ def encoded(dataset: Dataset, task: Recommendation) -> tuple[list[Array], list[A
     """Item numbers of the past and of what came next; nothing came next where there is no target column."""
     later = dataset.targets() if dataset.target is not None else [()] * len(dataset)
     return task.encode(histories(dataset)), task.encode(later)
+
+
+def judged_rows(task: Recommendation) -> int:
+    """Rows on which a choice is judged: fewer where there are many items."""
+    return max(LEAST, min(JUDGED, SCORED // task.width))
 
 
 def joined(past: Sequence[Array], later: Sequence[Array]) -> list[Array]:
