@@ -278,7 +278,7 @@ def request(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
         "version": __version__,
     }
     if dataset.items is not None:
-        parts["items"] = key(list(zip(dataset.items.ids, dataset.items.texts)))
+        parts["items"] = key({"ids": dataset.items.ids, "texts": dataset.items.texts})
     return key(parts)
 
 

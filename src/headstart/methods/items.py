@@ -227,7 +227,7 @@ def trials(problem: Problem) -> Iterator[Trial]:
     rng = np.random.default_rng([problem.seed, 5])
     if problem.valid is not None:
         given, targets = encoded(problem.valid, task)
-        some = np.sort(rng.permutation(len(given))[: judged_rows(task)])
+        some = np.sort(rng.permutation(len(given))[: judged_rows(task)]).tolist()
         yield Trial(
             matrix(joined(past, later), task.width), matrix([given[i] for i in some], task.width),
             [targets[i] for i in some],
@@ -240,9 +240,11 @@ def trials(problem: Problem) -> Iterator[Trial]:
             out = fold == number
             kept = [row[(row < 0) | ~out[row]] for row in whole]
             wanted = [row[(row >= 0) & out[row]] for row in whole]
-            rows = [i for i in rng.permutation(len(whole)) if len(kept[i]) and len(wanted[i])][: judged_rows(task)]
+            some = [i for i in rng.permutation(len(whole)).tolist() if len(kept[i]) and len(wanted[i])][
+                : judged_rows(task)
+            ]
             X = matrix(kept, task.width)
-            yield Trial(X, X[rows], [wanted[i] for i in rows], out)
+            yield Trial(X, X[some], [wanted[i] for i in some], out)
         return
     folds = FOLDS if len(whole) < MANY else 6
     fold = rng.permutation(len(whole)) % folds
