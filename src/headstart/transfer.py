@@ -120,7 +120,7 @@ def fit(
     extra = None if unlabelled is None else further(unlabelled, dataset)
     with trusting(trust_remote_code):
         chosen = choose_source(dataset, source)
-    rivals = auto.rivals(dataset.reads) if source == "auto" else []
+    rivals = auto.rivals(dataset.reads) if source == "auto" and learned.needs != "items" else []
     there: list[Need] = [] if extra is None else ["unlabelled"]
     transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), there)
     for each in transfers:

@@ -86,6 +86,11 @@ def test_the_command_line_says_it_in_one_line(tmp_path, monkeypatch, capsys):
     assert error["code"] == "HS-DATA-003" and "usr" in error["message"]
 
 
+def test_sources_are_not_ranked_for_items():
+    with pytest.raises(HeadstartError, match=r"HS-METHOD-003: rankers score features"):
+        headstart.rank(table(), roles=ROLES)
+
+
 def test_methods_that_end_in_a_head_refuse(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
     with pytest.raises(HeadstartError, match=r"HS-METHOD-003: probe cannot do recommendation"):
