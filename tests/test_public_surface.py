@@ -27,6 +27,7 @@ PUBLIC = [
     "pretrain",
     "rank",
     "read",
+    "recommend",
     "sources",
 ]
 

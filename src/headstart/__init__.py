@@ -21,6 +21,7 @@ _WHERE = {
     "rank": "headstart.ranking.verb",
     "embed": "headstart.embedding",
     "pretrain": "headstart.pretraining",
+    "recommend": "headstart.recommending",
     "Dataset": "headstart.datasets.base",
     "Source": "headstart.sources.base",
     "Task": "headstart.tasks.base",

@@ -22,6 +22,7 @@ from headstart.commands.adapt import adapt
 from headstart.commands.methods import methods
 from headstart.commands.pretrain import pretrain
 from headstart.commands.rank import rank
+from headstart.commands.recommend import recommend
 from headstart.commands.verify import verify
 from headstart.console import Answer, Progress, complain
 from headstart.errors import UsageError
@@ -35,10 +36,13 @@ from headstart.options import (
     Fresh,
     GroupColumn,
     InputColumns,
+    ItemColumn,
+    ItemsTable,
     Kinds,
     Limit,
     Precision,
     Quiet,
+    RatingColumn,
     RunFolder,
     Seed,
     SeriesColumn,
@@ -47,6 +51,7 @@ from headstart.options import (
     StepColumn,
     TaskName,
     TimeColumn,
+    UserColumn,
     WeightColumn,
     complete_method,
     complete_source,
@@ -133,6 +138,10 @@ def fit(
     weight: WeightColumn = None,
     series: SeriesColumn = None,
     step: StepColumn = None,
+    user: UserColumn = None,
+    item: ItemColumn = None,
+    rating: RatingColumn = None,
+    items: ItemsTable = None,
     kind: Kinds = None,
     horizon: Annotated[
         int | None, typer.Option(min=1, help="Forecast the target by so many steps.", rich_help_panel="Columns")
@@ -149,7 +158,10 @@ def fit(
     kinds = pairs(kind, "--kind", "column=kind")
     from headstart import transfer
 
-    roles = {"group": group, "time": time, "split": split, "weight": weight, "series": series, "step": step}
+    roles = {
+        "group": group, "time": time, "split": split, "weight": weight, "series": series, "step": step, "user": user,
+        "item": item, "rating": rating,
+    }  # fmt: skip
     with Progress(quiet) as report:
         result = transfer.fit(
             path,
@@ -176,6 +188,7 @@ def fit(
             unlabelled=unlabelled,
             labels=labels,
             align=pairs(align, "--align", "source's column=column here") or None,
+            items=items,
             report=report,
         )
     from headstart.report.terminal import page
@@ -305,6 +318,7 @@ app.command(cls=FitCommand)(adapt)
 app.command(cls=Command)(features.embed)
 app.command(cls=Command)(pretrain)
 app.command(cls=Command)(verify)
+app.command(cls=Command)(recommend)
 
 
 # --- running it --------------------------------------------------------------------------------------------------

@@ -46,6 +46,20 @@ SeriesColumn = Annotated[
     typer.Option(help="Which series a row is part of: one value a row, many rows.", rich_help_panel=_COLUMNS),
 ]
 StepColumn = Annotated[str | None, typer.Option(help="When in its series a row was.", rich_help_panel=_COLUMNS)]
+UserColumn = Annotated[
+    str | None, typer.Option("--user", help="Interactions: who dealt with an item.", rich_help_panel=_COLUMNS)
+]
+ItemColumn = Annotated[
+    str | None, typer.Option("--item", help="Interactions: the item, one a row.", rich_help_panel=_COLUMNS)
+]
+RatingColumn = Annotated[
+    str | None,
+    typer.Option("--rating", help="Interactions: what is under the middle does not count.", rich_help_panel=_COLUMNS),
+]
+ItemsTable = Annotated[
+    Path | None,
+    typer.Option("--items", help="Interactions: a table of what is known of each item.", rich_help_panel=_COLUMNS),
+]
 Kinds = Annotated[
     list[str] | None,
     typer.Option(metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=_COLUMNS),

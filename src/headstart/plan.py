@@ -69,6 +69,8 @@ def transfers(
         return [make(catalog.find("methods", name), {}) for name in names]
     if source is None:
         return []
+    if task.needs == "items":  # one method ranks items: nothing to search
+        return [make(catalog.find("methods", "ease"), {})]
     search: Method = make(catalog.find("methods", task.search), {"effort": effort})
     search.admit(task, source, dataset, given)
     return [search]

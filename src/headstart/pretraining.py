@@ -4,7 +4,7 @@ No label is read, unless a target is named (`headstart.supervised`). A folder ma
 input: all of them make one pool, and each channel of a time series is a row of its own. What is learned is an objective
 of the method ``pretrain``, by the same training (`methods/pretrain.py`); what is saved is a folder that ``--source``
 takes. A network that has learned nothing before (the encoder ``series``) trains at a higher rate and in more passes
-than one that goes on learning.
+than one that goes on learning. Interactions teach how items go together (`item_pretraining.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from headstart import disk
+from headstart import disk, item_pretraining
+from headstart.datasets import interactions
 from headstart.datasets.base import Dataset
 from headstart.datasets.read import TABLES, read
 from headstart.engine import Group, Schedule, train_only
@@ -41,7 +42,9 @@ HEAD_RATE, DECAY, WARMUP, CLIP, COLLAPSE = 1.0, 0.01, 0.1, 1.0, 0.2
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A source that was made. facts: objective, rows, steps, passes, losses, seconds."""
+    """A source that was made. facts: objective, rows, steps, passes, losses, seconds; of items the score in place of
+    losses.
+    """
 
     source: Source
     folder: Path
@@ -51,6 +54,24 @@ class Pretrained:
     def to_json(self) -> Json:
         """Facts, card and folder as plain JSON."""
         return {**self.facts, "card": self.source.card.to_json(), "folder": str(self.folder), "notes": self.notes}
+
+    def text(self) -> str:
+        """What was learned from what, for reading."""
+        facts = self.facts
+        if "losses" not in facts:
+            learned = (
+                f"{facts['objective']} on {facts['interactions']:,} interactions of {facts['rows']:,} users with "
+                f"{facts['items']:,} items in {facts['seconds']} s: NDCG@10 {facts['ndcg@10']:.3f} on users left out"
+            )
+        else:
+            learned = (
+                f"{facts['objective']} on {facts['rows']:,} rows of {facts['datasets']} datasets, {facts['passes']} "
+                f"passes in {facts['seconds']} s: loss {facts['losses'][0]:.3f} -> {facts['losses'][-1]:.3f}"
+            )
+        if scores := facts.get("scores"):
+            told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            learned = f"{facts['metric']} on {facts['judged']:,} rows left out: {told}\n{learned}"
+        return "\n".join([*self.notes, learned, f"saved to {self.folder}: headstart fit DATA --source {self.folder}"])
 
 
 def pretrain(
@@ -94,6 +115,12 @@ def pretrain(
             roles=roles, kinds=kinds, seed=seed, report=report,
         )  # fmt: skip
     place, begun = claimed(out), time.monotonic()
+    if roles is not None and interactions.applies(roles):
+        made, facts, notes = item_pretraining.learned(
+            data, place.name, input=input, roles=roles, kinds=kinds, seed=seed
+        )
+        _saved(made, place)
+        return Pretrained(made, place, facts, notes)
     parts = pool(data, input=input, roles=roles, kinds=kinds)
     modality = parts[0].modality
     usual = OBJECTIVES[objective].usual if objective in OBJECTIVES else None
@@ -134,9 +161,7 @@ def pretrain(
         licence=start.card.licence if start.pretrained else "that of the rows it learned from",
         description=f"pretrained with headstart pretrain on {', '.join(_called(part) for part in parts)}"[:300],
     )  # fmt: skip
-    with disk.workspace(place) as work:
-        copy.save(work / "source")
-        settle(work / "source", place)
+    _saved(copy, place)
     facts |= {
         "datasets": len(parts), "passes": len(history), "losses": [row["loss"] for row in history],
         "seconds": round(time.monotonic() - begun, 1),
@@ -233,6 +258,12 @@ def claimed(out: str | Path) -> Path:
     if place.is_file() or (place.is_dir() and any(place.iterdir()) and not (place / weights.DESCRIPTION).is_file()):
         raise UsageError("HS-USAGE-002", f"{place} holds something else.", "Name an empty folder with --out.")
     return place
+
+
+def _saved(source: Source, place: Path) -> None:
+    with disk.workspace(place) as work:
+        source.save(work / "source")
+        settle(work / "source", place)
 
 
 def settle(made: Path, place: Path) -> None:

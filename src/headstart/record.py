@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.datasets.base import Dataset, Reject
+from headstart.datasets.base import Dataset, Items, Reject
 from headstart.evidence.entries import Evaluation
 from headstart.evidence.splits import Split
 from headstart.runtime import Extractor, device
@@ -41,6 +41,7 @@ LIBRARIES = (
     "numpy",
 )
 MISTAKES, SHOWN, POINTS = 24, 400, 2000
+LAST = 5  # items of a history, of those that came next and of those recommended that a mistake shows
 FEWER = 6  # mistakes shown of each of several targets
 
 
@@ -218,20 +219,34 @@ def mistakes(task: Task, rows: Dataset, prediction: Prediction, values: Sequence
         wrong = np.array([_differs(task, t, p) for t, p in zip(values, prediction.values)])
         sure = prediction.confidence if prediction.confidence is not None else np.zeros(len(wrong))
         order = [i for i in np.argsort(-np.where(wrong, sure, -1.0), kind="stable")[:MISTAKES] if wrong[i]]
-    found = []
+    listed: list[Mistake] = []
     for at in order:
         sample = rows.samples([int(at)])[0]
         text, picture = shown(sample)
+        if rows.items is not None:  # names say more than identifiers
+            history = next(value for value in sample.values() if isinstance(value, list))
+            text = f"{len(history)} items, the last: {_label(_told(rows.items, history[-LAST:][::-1]))}"
+            given, found = (_told(rows.items, row[at][:LAST]) for row in (values, prediction.values))
+            listed.append(Mistake(rows.numbers[at], _label(given), _label(found), None, text))
+            continue
         sure_of = None if prediction.confidence is None else float(prediction.confidence[at])
-        found.append(
+        listed.append(
             Mistake(rows.numbers[at], _label(values[at]), _label(prediction.values[at]), sure_of, text, picture)
         )
-    return found
+    return listed
+
+
+def _told(items: Items, ids: Sequence[str]) -> list[str]:
+    """What is known of each item up to its first full stop, else its identifier."""
+    known = dict(zip(items.ids, items.texts))
+    return [(known.get(item) or item).split(". ")[0] for item in ids]
 
 
 def _differs(task: Task, truth: Any, guess: Any) -> bool:
     if task.name == "multilabel":
         return set(truth) != set(guess)
+    if task.name == "recommendation":
+        return not set(truth) & set(guess)
     return list(truth) != list(guess) if isinstance(truth, list | tuple) else bool(truth != guess)
 
 

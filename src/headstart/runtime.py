@@ -151,6 +151,8 @@ class Extractor:
 
     def _missing(self, digests: np.ndarray, rows: np.ndarray, outputs: Sequence[str]) -> np.ndarray:
         """Those of ``rows`` that some output lacks, ascending; of equal rows the first alone."""
+        if not outputs:
+            return rows[:0]
         lacking = [rows[self._store(output).missing(digests[rows])] for output in outputs]
         return np.asarray(lacking[0] if len(lacking) == 1 else np.unique(np.concatenate(lacking)))
 

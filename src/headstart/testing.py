@@ -28,6 +28,7 @@ from headstart.rankers.base import Kind, Ranker
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.tasks.base import Task
+from headstart.tasks.recommendation import Recommendation
 from headstart.types import Sample
 
 SAFE = frozenset({".json", ".safetensors", ".txt", ".md", ".csv", ".html", ".npy", ".parquet"})
@@ -45,6 +46,9 @@ def samples_of(source: Source) -> list[Sample]:
         return [(0.1 * generator.standard_normal(n).astype(np.float32), rate) for n, rate in lengths]
     if source.card.modality == "series":
         return [np.sin(np.arange(length, dtype=np.float32) / 5)[None] * length for length in (20, 30, 600)]
+    if source.card.modality == "interactions":
+        known = list(getattr(source, "ids", ()))
+        return [{"user": "1", "items": known[:2]}, {"user": "2", "items": [*known[1:5], "unknown"]}, {"items": []}]
     if source.card.modality == "table":
         return [{"a": 1.0, "b": -2.0}, {"a": 0.5, "b": 3.0}, {"a": 0.0, "b": 0.0}]
     return ["short", "a text of a few more words", "one that is clearly longer than the other two, with commas, too"]
@@ -152,7 +156,8 @@ def _random_outputs(task: Task, targets: Any) -> Any:
     generator = np.random.default_rng(0)
     if task.needs == "tokens":
         return [generator.normal(size=(len(target), task.width)).astype(np.float32) for target in targets]
-    return generator.normal(size=(len(targets), task.width)).astype(np.float32)
+    scores = generator.normal(size=(len(targets), task.width)).astype(np.float32)
+    return task.best(scores) if isinstance(task, Recommendation) else scores
 
 
 def _check_metric(task: Task, outputs: Any, targets: Any) -> None:
@@ -221,7 +226,7 @@ def check_method(
     model gets a probe of the labelled rows, and of these nothing else.
     """
     further: dict[str, Any] = {"unlabelled": unlabelled, "domain": domain}
-    if "model" in method.needs and source is not None:
+    if "model" in method.needs and source is not None and task_class.needs != "items":
         further["model"] = _fit(Probe(), dataset, task_class, source)
     assert json.loads(json.dumps(method.hyperparameters())) is not None
     try:

@@ -72,6 +72,7 @@ def fit(
     trust_remote_code: str | None = None,
     unlabelled: Any = None,
     labels: Any = None,
+    items: Any = None,
     align: Mapping[str, str] | None = None,
     report: Report | None = None,
 ) -> Any:
@@ -87,15 +88,16 @@ def fit(
     a target column in them is not read, and rows that are among the labelled ones are left out. labels: what the labels
     mean, for methods that read words (names, or label -> description, or a file of them); without a target the rows are
     told apart by these alone (`headstart.without_labels`). task: the name of a file in tasks/; one that learns nothing
-    from labels needs no target (`headstart.unsupervised`). align: of a source that knows columns by name, its column ->
-    the one here, or empty for none, over what is found (`headstart.sources.schema_matching`).
+    from labels needs no target (`headstart.unsupervised`). items: of interactions (roles ``user`` and ``item``) a table
+    of what is known of each item. align: of a source that knows columns by name, its column -> the one here, or empty
+    for none, over what is found (`headstart.sources.schema_matching`).
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
     report = report or (lambda stage, done, total: None)
     again = partial(
-        command_line, "fit", target=target, labels=labels, input=input, roles=roles, kinds=kinds, task=task,
-        source=source, method=method, settings=settings, unlabelled=unlabelled, effort=effort, budget=budget,
+        command_line, "fit", target=target, labels=labels, input=input, roles=roles, kinds=kinds, items=items,
+        task=task, source=source, method=method, settings=settings, unlabelled=unlabelled, effort=effort, budget=budget,
         control=control, limit=limit, precision=precision, backend=backend, trust_remote_code=trust_remote_code,
         align=align, horizon=horizon, season=season, seed=seed,
     )  # fmt: skip
@@ -123,7 +125,8 @@ def fit(
         catalog.find("backends", backend)
     check_options(task, horizon=horizon if not isinstance(data, Dataset) else 0)
     given = data if isinstance(data, Dataset) else read(
-        data, target=target, input=input, roles=roles, kinds=kinds, limit=limit, horizon=horizon, season=season
+        data, target=target, input=input, roles=roles, kinds=kinds, limit=limit, horizon=horizon, season=season,
+        items=items,
     )  # fmt: skip
     rejects = given.rejects
     dataset = given if target is None or given.windows else given.aim(target)
@@ -133,7 +136,8 @@ def fit(
     with trusting(trust_remote_code):
         usual = learned.source if source == "auto" else None
         chosen = choose_source(dataset, usual or source, align)
-    rivals = auto.rivals(dataset.modality) if source == "auto" and usual is None else []
+    ranked_ones = source == "auto" and usual is None and learned.needs != "items"
+    rivals = auto.rivals(dataset.reads) if ranked_ones else []
     there: list[Need] = [] if extra is None else ["unlabelled"]
     transfers = plan.transfers(dataset, learned, chosen, method, effort, dict(settings or {}), there)
     for each in transfers:
@@ -142,7 +146,7 @@ def fit(
     if chosen is None:
         notes.append(f"There is no pretrained source for {dataset.modality} on the shelf: the control is all there is.")
     if len(rivals) == 1:
-        notes.append(f"Source: {rivals[0]} is the only one on the shelf for {dataset.modality}; nothing was ranked.")
+        notes.append(f"Source: {rivals[0]} is the only one on the shelf for {dataset.reads}; nothing was ranked.")
     clock.lap("reading")
     folder = claim(out, given.origin)
     facts = request(given, learned, chosen, transfers, seed, control, effort, budget, precision, *rivals)
@@ -202,7 +206,7 @@ def fit(
 def choose_source(dataset: Dataset, source: str | Source, align: Mapping[str, str] | None = None) -> Source | None:
     """The source for the rows. align: see `Source.settled`. Raises SourceError HS-SOURCE-005 for another modality."""
     if isinstance(source, str) and source == "auto":
-        source = auto.default(dataset.modality) or ""
+        source = auto.default(dataset.reads) or ""
     if source == "" and align:
         raise UsageError("HS-USAGE-001", "--align is for the columns of a source, and none is named.", "Add --source.")
     return open_for(dataset, source, align) if source else None
@@ -229,10 +233,10 @@ def further(data: Any, dataset: Dataset) -> Dataset:
 
 def outputs_read(methods: Sequence[Method], extractor: Extractor, task: Task) -> list[str]:
     """Every output of the source that the methods and the search for twins read, so that one pass computes them all."""
-    found = [] if task.needs == "tokens" else ["pooled"]
+    found = ["pooled"] if task.needs == "pooled" else []
     for method in methods:
         found += method.outputs_read(extractor, task)
-    return list(dict.fromkeys(found or [task.needs]))
+    return list(dict.fromkeys(found or (["tokens"] if task.needs == "tokens" else [])))
 
 
 # --- the folder ------------------------------------------------------------------------------------------------
@@ -290,6 +294,8 @@ def request(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
         "choices": [str(choice) for choice in choices],
         "version": __version__,
     }
+    if dataset.items is not None:
+        parts["items"] = key({"ids": dataset.items.ids, "texts": dataset.items.texts})
     return key(parts)
 
 

@@ -15,17 +15,20 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-Modality: TypeAlias = Literal["text", "image", "audio", "series", "table"]
-"""What the input of a row is. Pre-split words are ``text``; a numeric vector is a ``table`` row."""
+Modality: TypeAlias = Literal["text", "image", "audio", "series", "table", "interactions"]
+"""What the input of a row is. Pre-split words are ``text``; a numeric vector is a ``table`` row; the items that a
+user dealt with are ``interactions``."""
 
 Sample: TypeAlias = Any
 """One input value: ``str``, ``list[str]`` (words), an image (path, bytes, PIL image, array), a sound (path, part of a
-file, bytes, array with its rate), a time series (float32 array [C,T]) or ``dict`` (table row)."""
+file, bytes, array with its rate), a time series (float32 array [C,T]) or ``dict`` (table row; of
+interactions the items, and the user)."""
 
 Json: TypeAlias = dict[str, Any]
 
 Outputs: TypeAlias = Any
-"""Raw network or model outputs as NumPy: [N,C] float array, or a list of N arrays [T_i,C] for token tasks."""
+"""Raw network or model outputs as NumPy: [N,C] float array, or a list of N arrays [T_i,C] for token tasks; of a ranking
+of items the best of them (`headstart.tasks.recommendation`)."""
 
 
 @dataclass

@@ -100,6 +100,37 @@ def tiny_pair(folder: Path) -> Source:
     return joined([tiny_torchvision(folder), tiny_timm(folder)])
 
 
+def tiny_items(folder: Path) -> Source:
+    """Weights between eight items."""
+    from headstart.sources.items import of_table
+
+    generator = np.random.default_rng(0)
+    table = generator.normal(0, 0.1, (8, 8))
+    table[np.diag_indices(8)] = 0
+    return of_table(
+        [f"item {n}" for n in range(8)], table, name="tiny", holds="weights", popularity=generator.random(8),
+        origin="random weights", licence="none", description="",
+    )  # fmt: skip
+
+
+def users(count: int = 24) -> Dataset:
+    """Rows of users who like even items or odd ones."""
+    import datasets
+
+    from headstart.datasets.base import Column, Items
+
+    generator = np.random.default_rng(count)
+    taken = [[f"item {2 * n + row % 2}" for n in generator.permutation(4)] for row in range(count)]
+    rows = {
+        "user": [str(row) for row in range(count)],
+        "item": [row[:2] for row in taken],
+        "next": [row[2:3] for row in taken],
+    }
+    columns = [Column("user", "user", "category"), Column("item", "input", "items"), Column("next", "target", "items")]
+    items = Items(tuple(f"item {n}" for n in range(8)), tuple(f"{('even', 'odd')[n % 2]} number {n}" for n in range(8)))
+    return Dataset(datasets.Dataset.from_dict(rows), columns, origin="memory", items=items)
+
+
 def glyph(folder: Path) -> Source:
     from headstart.sources.glyph import Glyph
 
@@ -243,6 +274,7 @@ def tiny_forecaster(folder: Path) -> Source:
 
 
 SOURCES = {
+    "items": tiny_items,
     "concatenated": tiny_pair,
     "forecaster": tiny_forecaster,
     "glyph": glyph,

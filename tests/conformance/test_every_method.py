@@ -23,9 +23,11 @@ from tests.conformance.examples import (
     texts,
     tiny_bert,
     tiny_forecaster,
+    tiny_items,
     tiny_people,
     tiny_torchvision,
     tiny_whisper,
+    users,
     waves,
 )
 
@@ -55,7 +57,9 @@ EXAMPLES = {
     "series": (waves, series),
     "table": (rows_of_people, tiny_people),
     "windows": (histories, tiny_forecaster),
+    "interactions": (users, tiny_items),
 }
+TASKS = {"interactions": "recommendation", "windows": "forecasting"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +72,7 @@ def test_method(name, kind, tmp_path, monkeypatch):
     encoder = str(tmp_path / "words")  # what methods that read words into images know them by
     tiny_bert(tmp_path).save(tmp_path / "words")
     method = quick(catalog.find("methods", name), encoder=encoder)
-    task = catalog.find("tasks", "forecasting" if kind == "windows" else "classification")
+    task = catalog.find("tasks", TASKS.get(kind, "classification"))
     further = rows(36).without("target")
     check_method(method, rows(), task, source(tmp_path).settled(rows()), unlabelled=further, domain=further)
 

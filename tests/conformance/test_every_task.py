@@ -21,6 +21,7 @@ EXAMPLES = {
         )
     ],
     "multilabel": [([["x"], ["x", "y"], [], ["y"], ["z", "x"], ["z"]], "labels")],
+    "recommendation": [([["a", "b"], ["b"], ["c", "a"], ["d"]], "items")],
     "regression": [([1.5, -2.0, 0.25, 1000.0, 3.0, 4.0], "number")],
     "several": [
         (

@@ -99,7 +99,7 @@ def test_birds_become_vectors_with_several_labels(monkeypatch):
 
 
 def test_movielens_joins_people_and_films(monkeypatch):
-    ratings = pa.table({"user_id": [7, 7], "movie_id": [1, 2], "rating": [4, 5], "timestamp": [0, 0]})
+    ratings = pa.table({"user_id": [7, 7], "movie_id": [1, 2], "rating": [4, 5], "timestamp": [8, 9]})
     films = pa.table(
         {"movie_id": [1, 2], "movie_title": ["Toy", "Up"], "release_date": ["a", "b"], "IMDb_URL": ["", ""]}
         | {"Comedy": [1, 1], "War": [1, 0]}
@@ -107,7 +107,7 @@ def test_movielens_joins_people_and_films(monkeypatch):
     people = pa.table({"user_id": [7], "age": [30], "gender": ["F"], "occupation": ["writer"]})
     serve(monkeypatch, [ratings, films, people])
     lines = shelf.fetch("movielens_100k").read_text().splitlines()
-    assert lines[1] == '7,1,30,"F","writer","Toy","a","Comedy|War",4'
+    assert lines[1] == '7,1,30,"F","writer","Toy","a","Comedy|War",4,8'
 
 
 def test_mnist_rows_become_pictures(tmp_path):

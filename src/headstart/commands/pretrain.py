@@ -10,12 +10,15 @@ import typer
 from headstart.console import Answer, Progress
 from headstart.options import (
     InputColumns,
+    ItemColumn,
     Kinds,
     Precision,
     Quiet,
+    RatingColumn,
     Seed,
     SeriesColumn,
     StepColumn,
+    UserColumn,
     complete_source,
     pairs,
 )
@@ -46,6 +49,9 @@ def pretrain(
     input: InputColumns = None,
     series: SeriesColumn = None,
     step: StepColumn = None,
+    user: UserColumn = None,
+    item: ItemColumn = None,
+    rating: RatingColumn = None,
     kind: Kinds = None,
     quiet: Quiet = False,
 ) -> Answer:
@@ -54,7 +60,8 @@ def pretrain(
     from headstart import plan, pretraining
 
     seconds = None if budget is None else plan.budget_seconds(budget, "thorough")
-    roles = {column: role for role, column in (("series", series), ("step", step)) if column is not None}
+    named = {"series": series, "step": step, "user": user, "item": item, "rating": rating}
+    roles = {column: role for role, column in named.items() if column is not None}
     with Progress(quiet) as report:
         made = pretraining.pretrain(
             path, out, source=source, objective=objective, epochs=epochs, batch_size=batch_size,
@@ -62,13 +69,4 @@ def pretrain(
             input=input or None, roles=roles or None, kinds=kinds or None, seed=seed, precision=precision,
             report=report,
         )  # fmt: skip
-    facts = made.facts
-    text = (
-        f"{facts['objective']} on {facts['rows']:,} rows of {facts['datasets']} datasets, {facts['passes']} passes in "
-        f"{facts['seconds']} s: loss {facts['losses'][0]:.3f} -> {facts['losses'][-1]:.3f}\n"
-        f"saved to {out}: headstart fit DATA --source {out}"
-    )
-    if scores := facts.get("scores"):
-        told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        text = f"{facts['metric']} on {facts['judged']:,} rows left out: {told}\n{text}"
-    return Answer(made.to_json(), text)
+    return Answer(made.to_json(), made.text())

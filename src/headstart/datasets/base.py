@@ -24,15 +24,18 @@ if TYPE_CHECKING:
     import numpy as np
 
 Role: TypeAlias = Literal[
-    "input", "target", "domain", "group", "time", "split", "weight", "series", "step", "season", "unused"
-]
+    "input", "target", "domain", "group", "time", "split", "weight", "series", "step", "season", "user", "item",
+    "rating", "unused",
+]  # fmt: skip
 Kind: TypeAlias = Literal[
-    "text", "image", "audio", "number", "category", "labels", "tokens", "tags", "datetime", "array", "series", "future"
-]
+    "text", "image", "audio", "number", "category", "labels", "tokens", "tags", "datetime", "array", "series", "future",
+    "items",
+]  # fmt: skip
 """text: str. image, audio: path (str) or encoded bytes. number: float. category: str, int or bool. labels: list of
 labels. tokens: list of words. tags: list of tags, one per word. datetime: datetime. array: list of float (one vector).
 series: list of float at even steps, one channel of a time series; rows need not be equally long. future: list of float,
-what follows the input of a window (`headstart.datasets.windows`)."""
+what follows the input of a window (`headstart.datasets.windows`). items: list of identifiers of things that a user
+dealt with, in order of time; it may be empty."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,25 @@ class Reject:
     reason: str
 
 
+@dataclass(frozen=True)
+class Items:
+    """The things that rows of kind ``items`` speak of: identifier, what is known of it in words ("" for nothing).
+
+    parts: train, valid or test of each, where some items are held out as new ones; else empty.
+    """
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+
+
 class Dataset:
     """Typed rows.
 
     table: the Arrow rows. columns: one `Column` for each column of ``table`` that is used or known. origin: the path it
     came from, for messages. root: the folder that relative image paths start from. rejects: rows left out.
     numbers: original 1-based row number of each row, for messages; defaults to 1..N. notes: what reading mended.
+    items: of rows of kind ``items`` all that there are.
     """
 
     def __init__(
@@ -71,6 +87,7 @@ class Dataset:
         rejects: Sequence[Reject] = (),
         numbers: Sequence[int] | None = None,
         notes: Sequence[str] = (),
+        items: Items | None = None,
     ) -> None:
         self.table = table
         self.columns = tuple(columns)
@@ -78,6 +95,7 @@ class Dataset:
         self.root = root
         self.rejects = tuple(rejects)
         self.notes = tuple(notes)
+        self.items = items
         self.numbers = list(numbers) if numbers is not None else list(range(1, len(table) + 1))
         self._prints: list[np.ndarray] = []  # the fingerprints, once known; shared with copies of the same inputs
 
@@ -115,8 +133,12 @@ class Dataset:
 
     @property
     def modality(self) -> Modality:
-        """The kind of input: of several the first of audio, series, image and text that is there, else ``table``."""
+        """The kind of input: of several the first of interactions, audio, series, image and text that is there, else
+        ``table``.
+        """
         kinds = {column.kind for column in self.inputs}
+        if "items" in kinds:
+            return "interactions"
         if "audio" in kinds:
             return "audio"
         if "series" in kinds:
@@ -124,6 +146,12 @@ class Dataset:
         if "image" in kinds:
             return "image"
         return "text" if kinds & {"text", "tokens"} else "table"
+
+    @property
+    def reads(self) -> Modality:
+        """The kind of input of the sources that have something to tell: of interactions the texts of the items."""
+        told = self.modality == "interactions" and self.items is not None and any(self.items.texts)
+        return "text" if told else self.modality
 
     def values(self, name: str) -> list[Any]:
         """All values of one column, as Python objects."""
@@ -188,7 +216,7 @@ class Dataset:
 
     def samples(self, rows: Sequence[int] | None = None) -> list[Sample]:
         """The input values of the rows (all by default): text joined by a newline where several columns are text,
-        series as float32 [C,T] with a channel for each column.
+        series as float32 [C,T] with a channel for each column, interactions as a dict with the user.
 
         A sound of which columns say start and end is that part of its file, written as `headstart.datasets.clip` says.
         """
@@ -199,6 +227,9 @@ class Dataset:
         kinds = {column.kind for column in self.inputs}
         if self.modality == "audio":
             return self._clips(table)
+        if self.modality == "interactions":
+            names = [*names, *(column.name for column in self.with_role("user"))]
+            return [dict(zip(names, row)) for row in zip(*(_values(table, name) for name in names))]
         if kinds == {"series"}:
             channels = [_values(table, name) for name in names]
             return [np.array(row, np.float32) for row in zip(*channels)]
@@ -241,6 +272,7 @@ class Dataset:
             origin=self.origin,
             root=self.root,
             numbers=[self.numbers[row] for row in chosen],
+            items=self.items,
         )
         part._prints = [known[chosen] for known in self._prints]
         return part
@@ -290,6 +322,7 @@ class Dataset:
             rejects=self.rejects,
             numbers=self.numbers,
             notes=self.notes,
+            items=self.items,
         )
         if other.inputs == self.inputs:
             other._prints = self._prints

@@ -58,7 +58,7 @@ def bad_rows(
 
     bad: dict[int, tuple[str | None, str]] = {}
     inputs = [column for column in columns if column.role == "input"]
-    empties = [_empty(table.column(column.name)) for column in inputs]
+    empties = [_empty(table.column(column.name)) for column in inputs if column.kind != "items"]
     if empties:
         empty = empties[0]
         for other in empties[1:]:
@@ -69,6 +69,8 @@ def bad_rows(
         values = table.column(column.name)
         if column.role == "target" and labelled:
             bad |= dict.fromkeys(_where(_missing(values)), (None, f'the target "{column.name}" is missing'))
+            if column.kind == "items":
+                bad |= dict.fromkeys(_where(_empty(values)), (None, f'the target "{column.name}" names no item'))
         elif column.role == "split":
             bad |= dict.fromkeys(_where(pc.is_null(values)), (None, f'the split "{column.name}" is missing'))
         elif column.role == "input" and column.kind == "image":

@@ -30,6 +30,7 @@ def column(values: pa.ChunkedArray, kind: Kind, name: str, origin: str, numbers:
         "datetime": _datetime,
         "array": _array,
         "series": _series,
+        "items": _items,
     }[kind]
     try:
         return change(values)
@@ -163,6 +164,15 @@ def _series(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_string(values.type):
         return _each(values, _numbers, pa.list_(pa.float64()))
     return pc.cast(_array(values), pa.list_(pa.float64()))
+
+
+def _items(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_list(values.type):
+        raise _Wrong(f"it holds {values.type}; expected lists of identifiers, or the roles user and item")
+    return pc.cast(values, pa.list_(pa.string()))
 
 
 def _numbers(value: str) -> list[float | None]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.datasets.base import Kind, Reject
+from headstart.datasets.base import Items, Kind, Reject
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +36,7 @@ class Options:
     @property
     def strings(self) -> list[str]:
         """Columns whose characters must be kept although they may look like numbers."""
-        return sorted(name for name, kind in self.kinds.items() if kind not in ("number", "category"))
+        return sorted(name for name, kind in self.kinds.items() if kind not in ("number", "category", "items"))
 
 
 @dataclass
@@ -45,6 +45,8 @@ class Parsed:
 
     numbers: 1-based row number of each row. target, inputs: what the format itself knows (a class folder is the
     target ``label``). kinds: kinds that the format knows. root: where relative image paths start.
+    items: those that the rows speak of. folded: rows of the path that were folded into these, by which rejects are
+    measured.
     """
 
     table: pa.Table
@@ -54,3 +56,5 @@ class Parsed:
     inputs: tuple[str, ...] = ()
     kinds: dict[str, Kind] = field(default_factory=dict)
     root: Path | None = None
+    items: Items | None = None
+    folded: int = 0

@@ -83,7 +83,7 @@ def _text(value: Any) -> str:
 
 
 def movielens(files: Sequence[Path], place: Path) -> None:
-    """Ratings with the age, gender and occupation of the person and the title, year and genres of the film."""
+    """Ratings with the age, gender and occupation of the person, title, year and genres of the film, and the time."""
     import pyarrow as pa
 
     ratings, items, users = (_parquet(file) for file in files)
@@ -104,6 +104,7 @@ def movielens(files: Sequence[Path], place: Path) -> None:
             **{key: people[row["user_id"]][key] for key in ("age", "gender", "occupation")},
             **films[row["movie_id"]],
             "rating": row["rating"],
+            "timestamp": row["timestamp"],
         }
         for row in ratings.to_pylist()
     ]

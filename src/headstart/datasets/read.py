@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import disk
-from headstart.datasets import checks, points, roles, series, windows
+from headstart.datasets import checks, interactions, points, roles, series, windows
 from headstart.datasets.base import Dataset, Reject
 from headstart.datasets.parsed import Options, Parsed
 from headstart.errors import DataError, EnvironmentProblem, UsageError, did_you_mean, raise_all
@@ -39,6 +39,7 @@ def read(
     stepwise: bool = False,
     horizon: int | None = None,
     season: int | None = None,
+    items: Any = None,
 ) -> Dataset:
     """The rows of ``source`` with a role and a kind for every column.
 
@@ -47,7 +48,8 @@ def read(
     targets, a row in which one is missing is rejected. roles: column -> role. kinds: column -> kind, over what
     `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target. stepwise: the target says
     something of every step of a series (`points.py`). horizon: the target is to be forecast by so many steps, and a row
-    is a window of a series (`windows.py`). season: its steps, else inferred.
+    is a window of a series (`windows.py`). season: its steps, else inferred. items: of interactions (`interactions.py`)
+    a table of what is known of each item.
 
     Raises DataError (HS-DATA-001 to -005, -008 to -011, -013 to -018, -020), EnvironmentProblem and UsageError; all
     that is wrong with the named columns comes in one error. Rows that cannot be used are in ``rejects``.
@@ -58,7 +60,8 @@ def read(
             raise UsageError("HS-USAGE-001", f"the {name} is {number}.", "Expected a number of steps, 1 or more.")
     options = Options(dict(kinds or {}), inputs, for_prediction, stepwise=stepwise, horizon=horizon, season=season or 0)
     parsed, origin = _parse(source, options)
-    return typed(parsed, origin, target, options, dict(roles or {}), limit)
+    known = None if items is None else _parse(items, Options())[0]
+    return typed(parsed, origin, target, options, dict(roles or {}), limit, known)
 
 
 def _parse(source: Any, options: Options) -> tuple[Parsed, str]:
@@ -118,6 +121,7 @@ def typed(
     options: Options,
     wanted: Mapping[str, str],
     limit: int | None,
+    items: Parsed | None = None,
 ) -> Dataset:
     """Parsed rows as a `Dataset`; ``wanted``: column -> role. Raises what `read` raises of columns and rows."""
     labelled = not options.for_prediction
@@ -128,6 +132,7 @@ def typed(
         parsed, notes, wanted = points.arranged(parsed, origin, wanted, options, target)
     else:
         parsed, notes = series.arranged(parsed, origin, wanted, options, target)
+    parsed, wanted, told = interactions.arranged(parsed, origin, wanted, options, items)
     _limit(parsed, limit)
     if not len(parsed.table):
         raise checks.too_many(origin, parsed.rejects, 0) or DataError(
@@ -154,7 +159,7 @@ def typed(
     bad = checks.bad_rows(table, columns, parsed.root, labelled)
     found = [Reject(path or origin, parsed.numbers[row], reason) for row, (path, reason) in sorted(bad.items())]
     rejects = sorted([*parsed.rejects, *found], key=lambda reject: reject.row or 0)
-    kept = len(table) - len(bad)
+    kept = max(parsed.folded, len(table)) - len(bad)
     if problem := checks.too_many(origin, rejects, kept, checks.LIMIT if labelled else 0.9999):
         raise problem
     rows = [row for row in range(len(table)) if row not in bad] if bad else None
@@ -165,7 +170,8 @@ def typed(
         root=parsed.root,
         rejects=rejects,
         numbers=parsed.numbers if rows is None else [parsed.numbers[row] for row in rows],
-        notes=[*notes, *filled],
+        notes=[*notes, *told, *filled],
+        items=parsed.items or interactions.of_lists(columns, table, items),
     )
 
 

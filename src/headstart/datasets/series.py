@@ -121,7 +121,9 @@ def arrays(values: pa.ChunkedArray) -> Iterator[np.ndarray]:
 def arranged(
     parsed: Parsed, origin: str, roles: Mapping[str, str], options: Options, target: str | Sequence[str] | None
 ) -> tuple[Parsed, list[str]]:
-    """The rows with one series each, and what was mended: `widened`, then `folded`."""
+    """The rows with one series each, and what was mended: `widened`, then `folded`; interactions as they are."""
+    if "user" in roles.values():
+        return parsed, []
     targets = [target] if isinstance(target, str) else list(target or ())
     targets += [name for name, role in roles.items() if role == "target"]
     parsed = widened(parsed, options.kinds, origin)

@@ -158,7 +158,8 @@ class Method(ABC):
 
     role: ``transfer`` or ``control``. gradients: whether it trains a network by gradient descent. needs: what it cannot
     do without; uses: what it takes where it is there. tasks, modalities: those it makes sense for; empty means all.
-    shares: of several targets one fit serves all; other methods are fitted for each target by itself.
+    shares: of several targets one fit serves all; other methods are fitted for each target by itself. ranks: whether it
+    can rank items, for tasks that have no head.
     """
 
     name: ClassVar[str]
@@ -170,6 +171,7 @@ class Method(ABC):
     tasks: ClassVar[tuple[str, ...]] = ()
     modalities: ClassVar[tuple[Modality, ...]] = ()
     shares: ClassVar[bool] = False
+    ranks: ClassVar[bool] = False
     paper: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -183,7 +185,7 @@ class Method(ABC):
 
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
         """Names of the source's outputs that `fit` will read from the extractor; the task's need by default."""
-        return [task.needs]
+        return [task.needs] if task.needs != "items" else []
 
     def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
         """Refuse what the method cannot do. Raises MethodError HS-METHOD-003 that names the method and what is missing.
@@ -199,15 +201,15 @@ class Method(ABC):
             "model": "model" in given,
             "few": "few" in given,
         }
+        if (task.needs == "items" and not self.ranks) or (self.tasks and task.name not in self.tasks):
+            raise MethodError(
+                "HS-METHOD-003", f"{self.name} cannot do {task.name}; it does {', '.join(self.tasks) or 'the others'}.",
+                "See `headstart methods` for those that can.",
+            )  # fmt: skip
         for need in self.needs:
             if not there[need]:
                 what, hint = LACKS[need]
                 raise MethodError("HS-METHOD-003", f"{self.name} needs {what}.", hint)
-        if self.tasks and task.name not in self.tasks:
-            raise MethodError(
-                "HS-METHOD-003", f"{self.name} cannot do {task.name}; it does {', '.join(self.tasks)}.",
-                "See `headstart methods` for those that can.",
-            )  # fmt: skip
         if self.modalities and dataset.modality not in self.modalities:
             raise MethodError(
                 "HS-METHOD-003", f"{self.name} reads {' or '.join(self.modalities)}; the input is {dataset.modality}.",

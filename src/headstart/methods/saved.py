@@ -109,7 +109,7 @@ def arranged(dataset: Dataset, inputs: Sequence[Column], targets: Sequence[Colum
         columns.append(replace(column, role=role))  # type: ignore[arg-type]
     return Dataset(
         dataset.table, columns, origin=dataset.origin, root=dataset.root, rejects=dataset.rejects,
-        numbers=dataset.numbers,
+        numbers=dataset.numbers, items=dataset.items,
     )  # fmt: skip
 
 

@@ -11,12 +11,13 @@ from typing import TypeAlias
 
 import numpy as np
 
-from headstart.datasets.base import Dataset
+from headstart.datasets.base import Column, Dataset
 from headstart.errors import HeadstartError, SourceError
 from headstart.runtime import Extractor
 from headstart.sources import shelf
 from headstart.sources.base import Source
 from headstart.sources.concatenated import wordless
+from headstart.sources.items import of_texts
 from headstart.tasks.base import Task
 from headstart.tasks.several import Several
 
@@ -77,7 +78,19 @@ def open_for(dataset: Dataset, source: str | Source, align: Mapping[str, str] | 
     _refuse(dataset, opened.card.name, opened.card.modality)
     if opened.provider == "concatenated":
         _refuse_words(dataset, opened.card.name)
+    if opened.card.modality == "text" and dataset.modality == "interactions":
+        return of_items(dataset, opened)
     return opened.settled(dataset, align)
+
+
+def of_items(dataset: Dataset, source: Source) -> Source:
+    """A text source, as it reads the texts of the items that the rows speak of."""
+    import datasets
+
+    assert dataset.items is not None
+    texts = datasets.Dataset.from_dict({"text": [text or " " for text in dataset.items.texts]})
+    rows = Dataset(texts, [Column("text", "input", "text")], origin=dataset.origin)
+    return of_texts(source, dataset.items.ids, dataset.items.texts, Extractor(source).matrix(rows))
 
 
 def refuse_unfit(dataset: Dataset, source: str | Source) -> None:
@@ -93,7 +106,7 @@ def refuse_unfit(dataset: Dataset, source: str | Source) -> None:
 
 
 def _refuse(dataset: Dataset, name: str, modality: str) -> None:
-    if modality != dataset.modality:
+    if modality not in (dataset.modality, dataset.reads):
         fitting = shelf.reading(dataset.modality)
         raise SourceError(
             "HS-SOURCE-005",

@@ -74,6 +74,12 @@ def rank(
     )  # fmt: skip
     dataset = given if target is None else given.assign(target=target)
     learned = infer_task(dataset, task)
+    if learned.needs == "items":
+        raise MethodError(
+            "HS-METHOD-003",
+            f"rankers score features of rows, and a {learned.name} reads none.",
+            "Name a --source to fit.",
+        )
     train = split(dataset, learned.strata(dataset.targets()), seed=seed).labelled()
     names = candidates(dataset, sources)
     return rank_sources(

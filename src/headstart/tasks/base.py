@@ -30,16 +30,17 @@ class Task(ABC):
     """What is predicted. Subclasses are final; instances know their classes or scale and are JSON-able.
 
     name: the file's name. metric: name of the headline metric (higher is better). needs: which features the head
-    reads. unsupervised: nothing is learned from labels, which only tell what it was worth (`headstart.unsupervised`).
-    independent: whether rows stand for themselves; where they overlap (windows of one series) twins are not looked for,
-    nothing is cross-validated, and no learning curve is measured. control: the method that needs no source; search: the
-    one that ``auto`` stands for; source: the usual one, where it is not that of the kind of input. wants: options of
+    reads; ``items`` where there is no head, and only methods that rank items (`Method.ranks`) can do it. unsupervised:
+    nothing is learned from labels, which only tell what it was worth (`headstart.unsupervised`). independent: whether
+    rows stand for themselves; where they overlap (windows of one series) twins are not looked for, nothing is
+    cross-validated, and no learning curve is measured. control: the method that needs no source; search: the one that
+    ``auto`` stands for; source: the usual one, where it is not that of the kind of input. wants: options of
     `headstart.read` that rows of this task need.
     """
 
     name: ClassVar[str]
     metric: ClassVar[str]
-    needs: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    needs: ClassVar[Literal["pooled", "tokens", "items"]] = "pooled"
     unsupervised: ClassVar[bool] = False
     independent: ClassVar[bool] = True
     control: ClassVar[str] = "baseline"
@@ -175,7 +176,7 @@ def weighted(losses: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
 
 # --- which task a dataset asks for ---------------------------------------------------------------------------------
 
-ORDER = ("token_labels", "multilabel", "classification", "regression")
+ORDER = ("token_labels", "recommendation", "multilabel", "classification", "regression")
 """Own tasks from the most to the least specific; plugins are asked after them."""
 
 SEVERAL = "several"

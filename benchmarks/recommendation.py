@@ -1,0 +1,272 @@
+"""Recommendation on MovieLens-100k and at scale: what a source of items is worth, and what it costs.
+
+    python benchmarks/recommendation.py users     new users of an occupation that the source does not know
+    python benchmarks/recommendation.py items     new items without interactions, by title and genres
+    python benchmarks/recommendation.py scale     1 000 000 interactions: memory, and users a second
+
+``users``: the source is EASE on the users of all other occupations. Half of the occupation's users train with their
+first 5 interactions each; of the others the first 5 are known and everything after is to be found. The control then
+gets more interactions of the same training users, until it reaches the transfer. ``items``: a tenth of the films
+validates and a tenth tests; nobody's history holds them. ``scale``: a fit against a source of as many interactions of
+others, in processes of their own, then the ten best of every user beside implicit's. Every item is ranked, none is
+sampled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+import headstart
+from headstart.datasets import shelf
+from headstart.methods.base import Problem
+from headstart.methods.baseline import Baseline
+from headstart.tasks.recommendation import Recommendation
+
+COLUMNS = {"user_id": "user", "movie_id": "item", "timestamp": "step"}
+KINDS = {"next": "items"}
+GIVEN = 5
+
+
+def ratings() -> list[dict[str, str]]:
+    with shelf.fetch("movielens_100k").open(encoding="utf-8") as file:
+        return sorted(csv.DictReader(file), key=lambda row: int(row["timestamp"]))
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+# --- new users -----------------------------------------------------------------------------------------------------
+
+
+def lists(path: Path, taken: dict[str, list[str]], train: list[str], test: list[str], each: int = GIVEN) -> Path:
+    """Rows of lists: of training users the first ``each`` interactions, of test users all."""
+    with path.open("w", encoding="utf-8") as file:
+        for part, users in (("train", train), ("test", test)):
+            for user in users:
+                cut = min(each, len(taken[user])) - 1 if part == "train" else GIVEN
+                end = cut + 1 if part == "train" and each == GIVEN else each if part == "train" else None
+                if part == "train" and each > GIVEN:
+                    cut = max(1, round(0.8 * min(each, len(taken[user]))))
+                row = {"user": user, "history": taken[user][:cut], "next": taken[user][cut:end], "split": part}
+                file.write(json.dumps(row) + "\n")
+    return path
+
+
+def users(folder: Path, occupations: list[str], seed: int) -> None:
+    every = ratings()
+    films = {row["movie_id"]: row for row in every}
+    items = write(
+        folder / "films.csv", [{k: row[k] for k in ("movie_id", "title", "genres")} for row in films.values()]
+    )
+    print(
+        f"{'occupation':14} {'train':>5} {'test':>5} {'ease':>7} {'control':>8} {'difference':>22}  "
+        "verdict   head start"
+    )
+    found = []
+    for occupation in occupations:
+        others = [row for row in every if row["occupation"] != occupation]
+        taken: dict[str, list[str]] = defaultdict(list)
+        for row in every:
+            if row["occupation"] == occupation:
+                taken[row["user_id"]].append(row["movie_id"])
+        names = np.random.default_rng(seed).permutation(sorted(taken)).tolist()
+        train, test = names[: len(names) // 2], names[len(names) // 2 :]
+        source = folder / f"other than {occupation}"
+        headstart.pretrain(write(folder / "others.csv", others), source, roles=COLUMNS, seed=seed)
+        run = fitted(lists(folder / "rows.jsonl", taken, train, test), items, str(source), folder / occupation)
+        verdict, start = run.record.verdict, run.record.head_start
+        scores = {each.name: each.test for each in run.record.candidates}
+        d = verdict.difference
+        found.append((len(test), d.value, (d.high - d.low) / 3.92))
+        told = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        sign = {"exact": "", "more than": ">", "less than": "<"}[start.bound]
+        print(
+            f"{occupation:14} {len(train):5} {len(test):5} {scores['ease']:7.3f} {scores['baseline']:8.3f} {told:>22}  "
+            f"{verdict.label:9} {sign}{start.multiplier:.1f}x",
+            flush=True,
+        )
+        reached = []
+        for each in (10, 20, 50, 1000):
+            score = control(lists(folder / "rows.jsonl", taken, train, test, each), items)
+            count = sum(min(each, len(taken[user])) for user in train)
+            reached.append(f"{count:,}: {score:.3f}")
+            if score >= scores["ease"]:
+                break
+        print(f"{'':14} control with more interactions than {GIVEN * len(train):,}: {'; '.join(reached)}", flush=True)
+    weights = np.array([n for n, _, _ in found]) / sum(n for n, _, _ in found)
+    mean = float(sum(w * d for w, (_, d, _) in zip(weights, found)))
+    error = float(np.sqrt(sum((w * s) ** 2 for w, (_, _, s) in zip(weights, found))))
+    print(f"all together   {mean:+.3f} [{mean - 1.96 * error:+.3f}, {mean + 1.96 * error:+.3f}] NDCG@10")
+
+
+ROLES = {"user": "user", "history": "item", "next": "target", "split": "split"}
+
+
+def fitted(rows: Path, items: Path, source: str, out: Path):
+    return headstart.fit(rows, roles=ROLES, kinds=KINDS, items=items, source=source, out=out)
+
+
+def control(rows: Path, items: Path) -> float:
+    """NDCG@10 of the control alone on the test rows."""
+    data = headstart.read(rows, roles=ROLES, kinds=KINDS, items=items)
+    task = Recommendation.learn(data)
+    part = np.array(data.values("split"))
+    train, test = (data.select(np.flatnonzero(part == name)) for name in ("train", "test"))
+    found = Baseline().fit(Problem(train, None, task, None, None))
+    return task.score(found.outputs(test), task.encode(test.targets()))
+
+
+# --- new items -----------------------------------------------------------------------------------------------------
+
+
+def items(folder: Path, seeds: int) -> None:
+    every = ratings()
+    films = {row["movie_id"]: row for row in every}
+    bare = write(folder / "ratings.csv", [{k: row[k] for k in COLUMNS} for row in every])
+    print(f"{'seed':>4} {'rows':>5} {'new':>4} {'minilm':>7} {'control':>8} {'difference':>22}  verdict")
+    for seed in range(seeds):
+        order = np.random.default_rng(seed).permutation(sorted(films))
+        part = dict.fromkeys(order, "train")
+        part |= dict.fromkeys(order[: len(order) // 10], "test")
+        part |= dict.fromkeys(order[len(order) // 10 : len(order) // 5], "valid")
+        table = [
+            {"movie_id": name, "title": films[name]["title"], "genres": films[name]["genres"].replace("|", ", "),
+             "split": part[name]} for name in sorted(films)
+        ]  # fmt: skip
+        run = headstart.fit(
+            bare, roles=COLUMNS, items=write(folder / "films.csv", table), source="minilm", out=folder / f"items{seed}",
+            seed=seed,
+        )  # fmt: skip
+        d, scores = run.record.verdict.difference, {each.name: each for each in run.record.candidates}
+        told = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        print(
+            f"{seed:4} {run.record.verdict.rows:5} {len(order) // 10:4} {scores['ease'].test:7.3f} "
+            f"{scores['baseline'].test:8.3f} {told:>22}  {run.record.verdict.label} (control: "
+            f"{scores['baseline'].description}; on validation {scores['baseline'].hyperparameters['on validation']})",
+            flush=True,
+        )
+
+
+# --- scale ---------------------------------------------------------------------------------------------------------
+
+
+def synthetic(path: Path, people: int, things: int, count: int, seed: int) -> int:
+    """Interactions whose items follow a power law, in forty tastes; returns how many there are."""
+    rng = np.random.default_rng(seed)
+    share = 1 / np.arange(1, things + 1) ** 1.0
+    share /= share.sum()
+    owner = np.sort(rng.choice(people, int(count * 1.3), p=(w := rng.pareto(1.5, people) + 1) / w.sum()))
+    taste = rng.integers(0, 40, people)[owner]
+    item = rng.choice(things, len(owner), p=share)
+    moved = (item * 7919 + taste * 104729) % things  # the same law, other items for each taste
+    item = np.where(rng.random(len(owner)) < 0.5, item, moved)
+    keys = np.unique(owner * things + item)
+    keys = np.sort(rng.permutation(keys)[:count])
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    table = {"user": keys // things, "item": keys % things, "time": rng.permutation(len(keys))}
+    arrow.write_csv(pa.table(table), path)
+    return len(keys)
+
+
+def scale(folder: Path, people: int, things: int, count: int) -> None:
+    roles = "dict(user='user', item='item', time='step')"
+    found = [synthetic(folder / f"{name}.csv", people, things, count, seed) for name, seed in (("a", 0), ("b", 1))]
+    print(f"{found[0]:,} interactions of {people:,} users with {things:,} items; a source from {found[1]:,} others")
+    peak = "import resource; print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=True)"
+    steps = {
+        "pretrain": f"headstart.pretrain('b.csv', 'source', roles={roles})",
+        "fit": f"print(headstart.fit('a.csv', roles={roles}, source='source', out='run').summary())",
+        "recommend": (
+            "from headstart.recommending import recommend, save; from pathlib import Path\n"
+            "save(recommend('run', 'a.csv'), Path('top.csv'))"
+        ),
+    }
+    for name, code in steps.items():
+        begun = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", f"import headstart\n{code}\n{peak}"], cwd=folder, capture_output=True, text=True
+        )
+        if done.returncode:
+            sys.exit(done.stderr)
+        lines = done.stdout.splitlines()
+        print("\n".join(lines[:-1]))
+        print(
+            f"{name:10} {time.perf_counter() - begun:7.1f} s, {lines[-1].removeprefix('peak ')} MiB at most", flush=True
+        )
+    speed(folder)
+
+
+def speed(folder: Path) -> None:
+    """Top 10 of every user: the model that ships and item-kNN, beside implicit's own recommend, one thread each."""
+    import warnings
+
+    from implicit.nearest_neighbours import CosineRecommender
+    from scipy.sparse import csr_matrix
+
+    from headstart.methods.items import Neighbours, encoded
+    from headstart.nn.item_weights import matrix
+
+    run = headstart.load(folder / "run")
+    rows = run.read(str(folder / "a.csv"))
+    X = matrix(encoded(rows, run.task)[0], run.task.width)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer = CosineRecommender(K=100, num_threads=1)
+        peer.fit(csr_matrix(X, dtype=np.float64), show_progress=False)
+    ours = Neighbours("cosine", 100).build(X)
+    ours = ours.mixed(np.zeros(X.shape[1]), 0.0)
+    for name, call in {
+        "implicit item-kNN": lambda: [
+            peer.recommend(np.arange(at, min(at + 1000, X.shape[0])), csr_matrix(X[at : at + 1000]), N=10)
+            for at in range(0, X.shape[0], 1000)
+        ],
+        "item-kNN, the same neighbours": lambda: ours.outputs(X, run.task),
+        f"what ships ({run.fitted.description})": lambda: run.fitted.outputs(rows),
+    }.items():
+        begun = time.perf_counter()
+        call()
+        seconds = time.perf_counter() - begun
+        print(f"{name:45} {X.shape[0] / seconds:9,.0f} users a second", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["users", "items", "scale"])
+    parser.add_argument(
+        "--occupations", default="student,other,educator,administrator,engineer,programmer,librarian,writer"
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--items", type=int, default=20_000)
+    parser.add_argument("--interactions", type=int, default=1_000_000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if given.what == "users":
+            users(Path(folder), given.occupations.split(","), 0)
+        elif given.what == "items":
+            items(Path(folder), given.seeds)
+        else:
+            scale(Path(folder), given.users, given.items, given.interactions)
+    print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
+
+
+if __name__ == "__main__":
+    main()

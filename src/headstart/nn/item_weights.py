@@ -1,0 +1,110 @@
+"""A model of items: what a history says of each item, and how popular it is. Scores come in blocks of users.
+
+    score(u, j) = (sum_{i in history(u)} W_ij) / scale + mix * popularity_j
+
+Item-kNN, EASE and popularity (W = 0) are all of this form (Deshpande & Karypis 2004). The scale is the mean of the best
+score over training histories, and the largest popularity is 1, so that one grid of mixtures fits every W. A user
+without a known item is ranked by popularity alone. Items of the history are never recommended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from headstart.tasks.recommendation import Recommendation
+from headstart.types import Json
+
+Array = np.ndarray
+BLOCK = 1024
+"""Users scored at once."""
+
+TYPICAL = 500
+"""Histories whose best score makes the scale."""
+
+
+@dataclass(frozen=True)
+class ItemWeights:
+    """rows [R], columns [J]: the items that W speaks from and of. weights: [R,J], dense or sparse. popularity: [I]."""
+
+    rows: Array
+    columns: Array
+    weights: Any
+    popularity: Array
+    scale: float = 1.0
+    mix: float = 0.0
+
+    def scaled(self, X: Any) -> ItemWeights:
+        """With the scale of these histories, [N,I]."""
+        step = max(1, X.shape[0] // TYPICAL)
+        told = self.told(X[::step])
+        best = told.max(axis=1, initial=0)
+        known = best[best > 0]
+        return replace(self, scale=float(known.mean()) if len(known) else 1.0)
+
+    def mixed(self, popularity: Array, mix: float) -> ItemWeights:
+        """With this popularity [I] and this share of it."""
+        return replace(self, popularity=np.asarray(popularity, np.float32), mix=mix)
+
+    def told(self, X: Any) -> Array:
+        """What histories [b,I] say of the columns, [b,J]."""
+        if not self.weights.shape[1]:
+            return np.zeros((X.shape[0], 0), np.float32)
+        found = X[:, self.rows] @ self.weights
+        return np.asarray(found.toarray() if sparse.issparse(found) else found, np.float32)
+
+    def scores(self, X: Any, added: Sequence[Array] = ()) -> Iterator[Array]:
+        """Scores [b,I] of histories [b,I] (0/1, sparse); -inf for what they hold. added: [I] each, in place of the
+        popularity and its share: then scores with each of them.
+        """
+        told = self.told(X) / np.float32(self.scale)
+        seen = X.nonzero()
+        for more in added or [np.float32(self.mix) * self.popularity]:
+            found = np.tile(np.asarray(more, np.float32), (X.shape[0], 1))
+            found[:, self.columns] += told
+            found[seen] = -np.inf
+            yield found
+
+    def outputs(self, X: Any, task: Recommendation) -> Array:
+        """The best items of histories [N,I], see `Recommendation`; block by block."""
+        blocks = [task.best(next(self.scores(X[at : at + BLOCK]))) for at in range(0, X.shape[0], BLOCK)]
+        return np.concatenate(blocks) if blocks else task.best(np.zeros((0, task.width), np.float32))
+
+    # --- keeping -------------------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[Json, dict[str, Array]]:
+        """Numbers and arrays."""
+        arrays = {"rows": self.rows, "columns": self.columns, "popularity": self.popularity}
+        if sparse.issparse(self.weights):
+            W = self.weights.tocsr()
+            arrays |= {"data": W.data, "indices": W.indices, "indptr": W.indptr}
+        else:
+            arrays["weights"] = self.weights
+        return {"scale": self.scale, "mix": self.mix}, {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+
+    @classmethod
+    def restore(cls, facts: Json, arrays: dict[str, Array], items: int) -> ItemWeights:
+        """What `state` gave. Raises KeyError or ValueError where something is missing or misshapen."""
+        rows, columns, popularity = (arrays[name] for name in ("rows", "columns", "popularity"))
+        shape = (len(rows), len(columns))
+        if "weights" in arrays:
+            W: Any = arrays["weights"]
+        else:
+            W = sparse.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
+        if W.shape != shape or popularity.shape != (items,):
+            raise ValueError(f"misshapen weights {list(W.shape)} for {shape}, popularity {list(popularity.shape)}")
+        if any(len(part) and not 0 <= int(part.min()) <= int(part.max()) < items for part in (rows, columns)):
+            raise ValueError("items out of range")
+        return cls(rows, columns, W, popularity, float(facts["scale"]), float(facts["mix"]))
+
+
+def matrix(rows: Sequence[Array], items: int) -> Any:
+    """The 0/1 of users and items [N,I], sparse, from item numbers; -1 (unknown) does not count."""
+    known = [np.unique(row[row >= 0]) for row in rows]
+    ends = np.concatenate([[0], np.cumsum([len(row) for row in known])])
+    indices = np.concatenate(known) if known else np.zeros(0, np.int64)
+    return sparse.csr_array((np.ones(len(indices), np.float32), indices, ends), shape=(len(rows), items))

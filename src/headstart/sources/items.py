@@ -1,0 +1,180 @@
+"""What is known of items before the first interaction of the target: weights between them, or vectors of what they are.
+
+``headstart pretrain`` learns the weights from the interactions of other users (EASE, `headstart.nn.ease`): a source
+folder with an identifier for each item, by which the items of a target are matched. A text source becomes a source of
+items by reading the texts of the items once (`of_texts`). The features of a row are the mean, over the items of its
+history that are known, of the item's row in the table: zeros for a user of whom nothing is known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from headstart.errors import DataError, SourceError
+from headstart.sources import weights
+from headstart.sources.base import Card, Source
+from headstart.types import Batch, Features, Json, Sample
+
+Array = np.ndarray
+IDS = "items.json"
+
+
+class Items(Source):
+    """A table with a row for each item. holds: ``weights`` [I,I] between items, or ``vectors`` [I,D] of each.
+
+    popularity: [I], the share of users that dealt with an item; zeros where none were counted.
+    """
+
+    provider = "items"
+
+    def __init__(self, card: Card, network: Table, ids: Sequence[str], holds: Literal["weights", "vectors"]) -> None:
+        super().__init__(card, network)
+        self.ids, self.holds = tuple(ids), holds
+        self._place = {item: number for number, item in enumerate(self.ids)}
+
+    @property
+    def told(self) -> str:
+        """What it is, in a few words."""
+        return f"the weights of {self.card.name}" if self.holds == "weights" else f"contents by {self.card.name}"
+
+    @property
+    def table(self) -> Table:
+        """The network, which is a table."""
+        assert isinstance(self.network, Table)
+        return self.network
+
+    def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
+        """Histories, or dicts with one, to ``items`` [B,T] and ``attention_mask`` [B,T]; unknown items are left out.
+
+        Raises DataError HS-DATA-015 where a row has no list of items.
+        """
+        rows = [[self._place[item] for item in _history(sample) if item in self._place] for sample in samples]
+        length = max([1, *map(len, rows)])
+        items = torch.zeros(len(rows), length, dtype=torch.int64)
+        mask = torch.zeros(len(rows), length, dtype=torch.int64)
+        for place, row in enumerate(rows):
+            items[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
+            mask[place, : len(row)] = 1
+        return Batch({"items": items, "attention_mask": mask})
+
+    def forward(self, batch: Batch) -> Features:
+        """pooled [B,D]: the mean of the rows of the table."""
+        return Features(self.network(batch.inputs["items"], batch.inputs["attention_mask"]))
+
+    def example(self) -> Batch:
+        """Two histories of two items."""
+        return self.preprocess([{"items": list(self.ids[:2])}, {"items": list(self.ids[:1])}])
+
+    def fresh_network(self) -> nn.Module:
+        """A table of random numbers."""
+        table, popularity = self.table.table, self.table.popularity
+        return Table(torch.randn(table.shape) / table.shape[1] ** 0.5, torch.rand(popularity.shape))
+
+    def settings(self) -> Json:
+        """What the table holds, and a digest of the identifiers."""
+        import hashlib
+
+        return {"holds": self.holds, "ids": hashlib.sha256("\n".join(self.ids).encode()).hexdigest()}
+
+    def save(self, folder: Path) -> None:
+        """See `Source.save`; the identifiers stand in ``items.json``."""
+        weights.write(folder, self)
+        (folder / IDS).write_text(json.dumps(self.ids, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Items:
+        """See `Source.load`. Raises SourceError HS-SOURCE-007 or -008 where the identifiers are missing or changed."""
+        card, settings, tensors = weights.read(folder)
+        try:
+            ids = json.loads((folder / IDS).read_text(encoding="utf-8"))
+            table, popularity = tensors["table"], tensors["popularity"]
+        except (OSError, ValueError, KeyError) as error:
+            raise SourceError("HS-SOURCE-007", f"{folder / IDS} or a tensor is missing ({error}).") from error
+        if len(ids) != len(table) or len(ids) != len(popularity):
+            raise SourceError("HS-SOURCE-004", f"{folder / IDS}: {len(ids)} items for {len(table)} rows of the table.")
+        made = cls(card, Table(table, popularity), ids, settings["holds"])
+        if made.settings()["ids"] != settings["ids"]:
+            raise SourceError("HS-SOURCE-002", f"{folder / IDS} was changed.", "Pretrain the source again.")
+        return made
+
+    def prior(self, items: Sequence[str]) -> Any:
+        """What is known of these items, by their identifiers: see `headstart.methods.items.Prior`.
+
+        Returns (weights [I,I] or None, popularity [I], vectors [I,D] or None), zeros for items that are unknown.
+        """
+        place = np.array([self._place.get(item, -1) for item in items])
+        known = np.flatnonzero(place >= 0)
+        table, share = self.table.table.numpy(), self.table.popularity.numpy()
+        popularity = np.zeros(len(items), np.float32)
+        popularity[known] = share[place[known]]
+        if self.holds == "weights":
+            made = np.zeros((len(items), len(items)), np.float32)
+            made[np.ix_(known, known)] = table[np.ix_(place[known], place[known])]
+            return made, popularity, None
+        vectors = np.zeros((len(items), table.shape[1]), np.float32)
+        vectors[known] = table[place[known]]
+        return None, None, vectors
+
+
+class Table(nn.Module):
+    """Rows by item [I,D], and popularity [I]; nothing in it trains."""
+
+    table: torch.Tensor
+    popularity: torch.Tensor
+
+    def __init__(self, table: torch.Tensor, popularity: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("table", table.float().contiguous())
+        self.register_buffer("popularity", popularity.float().contiguous())
+
+    def forward(self, items: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The mean over T of the rows of items [B,T] under the mask [B,T]."""
+        weight = mask.to(self.table.dtype).unsqueeze(-1)
+        return (self.table[items] * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def of_table(
+    ids: Sequence[str], table: Array, *, name: str, holds: Literal["weights", "vectors"],
+    popularity: Array | None = None, origin: str, licence: str, description: str,
+) -> Items:  # fmt: skip
+    """A source of items from its table [I,D]."""
+    share = np.zeros(len(ids), np.float32) if popularity is None else popularity
+    network = Table(torch.from_numpy(np.asarray(table, np.float32)), torch.from_numpy(np.asarray(share, np.float32)))
+    card = Card(
+        name=name, modality="interactions", architecture="EASE" if holds == "weights" else "item vectors",
+        width=int(table.shape[1]), parameters=int(table.size), origin=origin, licence=licence,
+        digest=weights.digest(weights.state(network)), description=description,
+    )  # fmt: skip
+    return Items(card, network, ids, holds)
+
+
+def of_texts(source: Source, ids: Sequence[str], texts: Sequence[str], features: Array) -> Items:
+    """A text source as a source of items. features: [I,D] that it makes of the texts; they are centred, and brought to
+    unit length. An item without a text has none.
+    """
+    there = np.array([bool(text) for text in texts])
+    centred = np.asarray(features, np.float32) - features[there].mean(axis=0)
+    vectors = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    vectors[~there] = 0
+    made = of_table(
+        ids, vectors, name=source.card.name, holds="vectors", origin=source.card.origin, licence=source.card.licence,
+        description=f"{source.card.description} (of the texts of {int(there.sum()):,} items)",
+    )  # fmt: skip
+    made.card = replace(made.card, architecture=source.card.architecture, parameters=source.card.parameters)
+    return made
+
+
+def _history(sample: Sample) -> Sequence[str]:
+    if isinstance(sample, dict):
+        sample = next((value for value in sample.values() if isinstance(value, list | tuple)), None)
+    if not isinstance(sample, list | tuple):
+        raise DataError("HS-DATA-015", "a row lacks the list of items that the model reads.")
+    return [str(item) for item in sample]
