@@ -64,6 +64,7 @@ def test_fit_passes_every_flag_on(fit, capsys):
         " --effort quick --seed 3 --out runs/a --no-control --group user --time when --kind y=category --kind a=b=text"
         " --learning-rate 1e-3 --gradual --set epochs=2 --limit 50 --precision fp32"
         " --weight w --backend torch --fresh --unlabelled more.csv --labels a,b"
+        " --user who --item what --rating stars --items known.csv --align there=here --horizon 3 --season 12"
     )
     assert cli.main(line.split()) == 0
     call = fit.call
@@ -75,7 +76,7 @@ def test_fit_passes_every_flag_on(fit, capsys):
         "method": "finetune",
         "input": ["x", "z"],
         "task": "classification",
-        "roles": {"user": "group", "when": "time", "w": "weight"},
+        "roles": {"user": "group", "when": "time", "w": "weight", "who": "user", "what": "item", "stars": "rating"},
         "kinds": {"y": "category", "a=b": "text"},
         "budget": "10m",
         "effort": "quick",
@@ -90,6 +91,10 @@ def test_fit_passes_every_flag_on(fit, capsys):
         "fresh": True,
         "unlabelled": Path("more.csv"),
         "labels": "a,b",
+        "items": Path("known.csv"),
+        "align": {"there": "here"},
+        "horizon": 3,
+        "season": 12,
     }
     out, err = capsys.readouterr()
     assert out == summary.summary(Result.record) + "\n"
