@@ -311,6 +311,7 @@ def test_what_a_student_cannot_read_is_refused_by_name():
         Distill(teacher="baseline").admit(catalog.find("tasks", "token_labels")(["O", "B-X"]), None, texts())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [texts, images])
 def test_a_student_learns_what_separates_the_classes(rows):
     train, fresh = rows(40), rows(64)

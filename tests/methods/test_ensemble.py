@@ -93,6 +93,7 @@ def test_standard_errors_are_of_the_paired_difference():
     assert told_apart(task, targets, many, none) < -6
 
 
+@pytest.mark.slow
 def test_few_labels_that_tell_nothing_apart_get_the_mean(bert):
     given = problem(bert, noise(60))
     fitted = Auto(among="probe,prototypes,contrastive").fit(given)
@@ -103,6 +104,7 @@ def test_few_labels_that_tell_nothing_apart_get_the_mean(bert):
     assert narrowed.among == "probe,prototypes,contrastive", "the trained part is needed in every fold"
 
 
+@pytest.mark.slow
 def test_a_head_that_is_never_wrong_stays_alone(bert):
     fitted = Auto(among="probe,contrastive").fit(problem(bert, texts(60)))
     assert fitted.method.name == "probe"

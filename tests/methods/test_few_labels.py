@@ -73,6 +73,7 @@ def test_the_fewer_the_rows_the_more_often_they_come():
     assert Contrastive(epochs=2).rows_trained(48) == 96
 
 
+@pytest.mark.slow
 def test_contrastive_brings_rows_of_a_class_together_and_leaves_batch_norms(tmp_path):
     rows, source = images(), tiny_timm(tmp_path)
     task = Classification.learn(rows)

@@ -152,6 +152,7 @@ def test_surgery_tunes_the_block_whose_trial_was_best_and_records_the_scores(ber
     assert changed == [number == 1 for number in range(blocks)] + [True], "the block and the head, nothing else"
 
 
+@pytest.mark.slow
 def test_trials_are_short_scored_on_validation_and_of_one_block_each(bert, monkeypatch):
     seen = []
     honest = Finetune.fit
@@ -191,6 +192,7 @@ class Stop(Exception):
     """Stands for a kill."""
 
 
+@pytest.mark.slow
 def test_a_killed_surgery_goes_on_with_the_block_that_was_chosen(bert, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "CHECKPOINT_SECONDS", 0.0)
     train, valid = halves()
@@ -215,6 +217,7 @@ def test_a_killed_surgery_goes_on_with_the_block_that_was_chosen(bert, tmp_path,
 # --- found rate ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_rate_of_zero_is_found_recorded_and_kept_for_a_resumed_fit(bert, tmp_path, monkeypatch):
     train, valid = halves()
     first = Finetune(epochs=1, batch_size=8, learning_rate=0.0).fit(
@@ -237,6 +240,7 @@ def test_a_rate_of_zero_is_found_recorded_and_kept_for_a_resumed_fit(bert, tmp_p
     assert np.array_equal(again.outputs(valid), first.outputs(valid))
 
 
+@pytest.mark.slow
 def test_the_sweep_leaves_the_source_alone_and_does_not_depend_on_the_random_state(bert):
     from headstart.methods.network import found_rate
 

@@ -117,6 +117,7 @@ def test_biases_norms_and_embeddings_stay(bert, fitted):
     assert changed == {f"{name}.weight" for name in targets(bert)}
 
 
+@pytest.mark.slow
 def test_statistics_of_batch_norms_stay(tmp_path):
     source = tiny_torchvision(tmp_path)
     fitted = fitted_on(source, images(), Lora(**SHORT))

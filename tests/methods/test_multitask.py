@@ -34,12 +34,14 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighting", ["equal", "uncertainty", "gradnorm", "pcgrad"])
 def test_conformance_on_text(weighting, tmp_path):
     method = Multitask(weighting=weighting, accumulate=2 if weighting == "pcgrad" else 1, **SHORT)
     check_method(method, two_targets(), catalog.find("tasks", "several"), tiny_bert(tmp_path))
 
 
+@pytest.mark.slow
 def test_conformance_on_images(tmp_path):
     method = Multitask(weighting="gradnorm", **SHORT)
     check_method(method, two_targets("image"), catalog.find("tasks", "several"), tiny_torchvision(tmp_path))
@@ -116,6 +118,7 @@ class Step:
         }
 
 
+@pytest.mark.slow
 def test_pcgrad_projects_on_the_trunk_and_leaves_the_heads(tmp_path):
     step = Step(tmp_path, weighting="pcgrad")
     one, two = step.plain().values()
@@ -163,6 +166,7 @@ def test_the_affinity_changes_neither_weights_nor_gradients(tmp_path):
     assert torch.equal(with_.gradients(with_.network.backbone), without.gradients(without.network.backbone))
 
 
+@pytest.mark.slow
 def test_what_was_learned_is_in_the_history(tmp_path):
     rows = two_targets(count=48)
     settings = {**SHORT, "affinity": 1}
