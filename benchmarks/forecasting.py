@@ -11,8 +11,9 @@ mean of MASE over series (of a series: over its test windows) of what ships and 
 windows, and the best single control *in hindsight*, which nobody could have chosen.
 
 Part 2. The 181 yearly series of the M1 competition (wheel of aeon, BSD-3-Clause). A forecaster is pretrained without
-labels on 120 of them; the other 61 are the target: fine-tuned from the pretrained weights and from fresh ones, on the
-same windows, with the same passes and each at the best of the same rates on validation.
+labels on 120 of them, drawn; the other 61 are the target. The pretrained weights and fresh ones are adapted alike: the
+network as it is and fine-tuned on the same windows with the same passes at two rates, weighted for each series on
+validation.
 """
 
 from __future__ import annotations
@@ -155,7 +156,9 @@ def by_series(task: Any, outputs: Any, targets: Any, names: Sequence[str]) -> di
     return {name: float(logs[owners == name].mean()) for name in dict.fromkeys(names)}
 
 
-def shipped(series: Series, horizon: int, seasons: int, budget: str, folder: Path) -> dict[str, dict[str, float]]:
+def shipped(
+    series: Series, horizon: int, seasons: int, budget: str, effort: Any, folder: Path
+) -> dict[str, dict[str, float]]:
     """Mean log MASE of each series by what ships, by the gate, and by every model of the control; on test windows."""
     from headstart.methods.statistical import Statistical, StatisticalFitted
     from headstart.nn import local_forecasts
@@ -163,7 +166,15 @@ def shipped(series: Series, horizon: int, seasons: int, budget: str, folder: Pat
     rows = table(series, horizon, seasons)
     roles = {"series": "series", "time": "step"}
     run = headstart.fit(
-        rows, "value", task="forecasting", horizon=horizon, roles=roles, budget=budget, out=folder, fresh=True
+        rows,
+        "value",
+        task="forecasting",
+        horizon=horizon,
+        roles=roles,
+        budget=budget,
+        effort=effort,
+        out=folder,
+        fresh=True,
     )
     whole = headstart.read(rows, target="value", roles=roles, horizon=horizon)
     test = whole.select([row for row, part in enumerate(whole.values("split")) if part == "test"])
@@ -177,13 +188,13 @@ def shipped(series: Series, horizon: int, seasons: int, budget: str, folder: Pat
     return found
 
 
-def part_one(files: dict[str, Path], budget: str, folder: Path) -> None:
+def part_one(files: dict[str, Path], budget: str, effort: str, folder: Path) -> None:
     """The table of part 1."""
     groups = classic(files)
     for label, seasons in (("whole", 0), ("short", 3)):
         logs: dict[str, dict[str, float]] = {}
         for group, horizon in HORIZONS.items():
-            found = shipped(groups[group], horizon, seasons, budget, folder / f"{group}-{label}")
+            found = shipped(groups[group], horizon, seasons, budget, effort, folder / f"{group}-{label}")
             for model, own in found.items():
                 logs.setdefault(model, {}).update(own)
         count = len(logs["ships"])
@@ -214,21 +225,28 @@ def long(series: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
     }
 
 
-def part_two(files: dict[str, Path], passes: int, epochs: int, folder: Path) -> None:
+def part_two(files: dict[str, Path], draw: int, passes: int, epochs: int, folder: Path) -> None:
     """Pretrained and adapted against the same network from fresh weights, with an interval over series."""
     from headstart import catalog
     from headstart.evidence.splits import split
     from headstart.evidence.verdict import paired_bootstrap
     from headstart.methods.base import Problem
+    from headstart.methods.gate import Gate, weighed
     from headstart.ranking.measure import open_for
     from headstart.runtime import Extractor
 
     series, roles = m1(files["m1"]), {"series": "series", "year": "step"}
-    order = np.random.default_rng(0).permutation(len(series))
+    order = np.random.default_rng(draw).permutation(len(series))
     pool, target = ([series[k] for k in part] for part in (order[:120], order[120:]))
-    if not (folder / "own").is_dir():
+    if not (folder / f"own-{draw}").is_dir():
         made = headstart.pretrain(
-            long(pool), folder / "own", objective="forecast", input="value", roles=roles, epochs=passes, batch_size=16
+            long(pool),
+            folder / f"own-{draw}",
+            objective="forecast",
+            input="value",
+            roles=roles,
+            epochs=passes,
+            batch_size=16,
         )
         losses = made.facts["losses"]
         print(
@@ -239,28 +257,29 @@ def part_two(files: dict[str, Path], passes: int, epochs: int, folder: Path) -> 
     whole = headstart.read(long(target), target="value", roles=roles, horizon=6, season=1)
     parts = split(whole, seed=0)
     task = catalog.find("tasks", "forecasting").learn(whole)
-    source = open_for(whole, str(folder / "own"))
+    source = open_for(whole, str(folder / f"own-{draw}"))
     problem = Problem(parts.train, parts.valid, task, source, Extractor(source, cache=False))
-    fresh = problem.replace(source=source.untrained(0))
+    untrained = source.untrained(0)
+    fresh = problem.replace(source=untrained, extractor=Extractor(untrained, cache=False))
     assert parts.valid is not None
     targets, names = task.encode(parts.valid.targets()), parts.test.values("series")
 
-    def best(start: Problem) -> Any:
-        """Fine-tuned at the best of three rates on validation."""
-        found = []
-        for rate in (3e-4, 1e-3, 3e-3):
+    def adapted(start: Problem) -> Any:
+        """The network as it is and fine-tuned at two rates, weighted for each series on validation as by the gate."""
+        members = [catalog.find("methods", "zeroshot")().fit(start)]
+        for rate in (3e-4, 3e-3):
             method = catalog.find("methods", "finetune")(
                 epochs=epochs, learning_rate=rate, layer_decay=1.0, head_rate=0.1, patience=epochs, batch_size=16
             )
-            fitted = method.fit(start)
-            found.append((task.score(fitted.outputs(parts.valid), targets), rate, fitted))
-            print(f"  rate {rate:.0e}: validation {found[-1][0]:+.3f}", flush=True)
-        return max(found, key=lambda each: each[0])[2]
+            members.append(method.fit(start))
+        for name, member in zip(("as it is", "rate 3e-4", "rate 3e-3"), members, strict=True):
+            print(f"  {name}: validation {task.score(member.outputs(parts.valid), targets):+.3f}", flush=True)
+        return weighed(Gate(), start, members)
 
-    outputs = {"zero-shot": catalog.find("methods", "zeroshot")().fit(problem).outputs(parts.test)}
+    outputs = {}
     for name, start in (("pretrained", problem), ("fresh", fresh)):
-        print(f"{name} weights, fine-tuned on {len(parts.train)} windows")
-        outputs[name] = best(start).outputs(parts.test)
+        print(f"{name} weights, {len(parts.train)} windows")
+        outputs[name] = adapted(start).outputs(parts.test)
     control = catalog.find("methods", "statistical")().fit(problem)
     outputs["statistical"] = control.outputs(parts.test)
     truth = task.encode(parts.sealed.open(list(outputs)))
@@ -279,18 +298,22 @@ def main() -> None:
     """Both parts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", choices=("classic", "own"), help="one of the two parts")
-    parser.add_argument("--budget", default="150s", help="of each fit of part 1")
+    parser.add_argument("--budget", default="10m", help="of each fit of part 1")
+    parser.add_argument(
+        "--effort", default="balanced", help="of each fit of part 1; quick: the source is not fine-tuned"
+    )
     parser.add_argument("--passes", type=int, default=40, help="over the pool of part 2")
-    parser.add_argument("--epochs", type=int, default=3, help="of the fine-tuning of part 2; 0: pretrain alone")
+    parser.add_argument("--epochs", type=int, default=2, help="of the fine-tuning of part 2; 0: pretrain alone")
+    parser.add_argument("--draw", type=int, default=0, help="which 120 series are the pool of part 2")
     parser.add_argument("--keep", type=Path, help="folder that keeps the pretrained source and the runs")
     given = parser.parse_args()
     files = fetched()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or Path(temporary)
         if given.only != "own":
-            part_one(files, given.budget, folder)
+            part_one(files, given.budget, given.effort, folder)
         if given.only != "classic":
-            part_two(files, given.passes, given.epochs, folder)
+            part_two(files, given.draw, given.passes, given.epochs, folder)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def columns(*more):
     return ["--target", "sales", "--series", "shop", "--step", "month", *more]
 
 
+@pytest.mark.slow
 def test_fit_predict_evaluate_and_report(home, capsys):
     data, run = write(home / "sales.csv"), str(home / "run")
     options = columns(

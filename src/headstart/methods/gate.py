@@ -12,7 +12,8 @@ that is, to MASE^-sharpness; the quantiles are averaged. The control weighs its 
 (`headstart.methods.statistical`), so what the gate gains over it is what the network brought. A series that was not
 there at the fit gets the weights of all. No test window is looked at.
 
-Measured on eighteen classic series (``benchmarks/forecasting.py``), on which the two defaults were chosen.
+Measured on eighteen classic series, on which the two defaults were chosen (``benchmarks/forecasting.py``): geometric
+mean of MASE 0.581, the best single model in hindsight 0.618; with three seasons of history 0.905 and 0.931.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ Each gives quantiles [H,Q] of the next H values: normal ones around the forecast
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeAlias
@@ -123,7 +124,9 @@ def _packaged(model: object, history: Array, season: int, horizon: int) -> Array
     """What a model of statsforecast says; `drift` where it cannot be fitted."""
     levels = sorted({round(100 * abs(1 - 2 * level)) for level in QUANTILES} - {0})
     try:
-        found = model.forecast(y=history[-LONGEST:], h=horizon, level=levels)  # type: ignore[attr-defined]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a candidate that divides by zero another one is chosen
+            found = model.forecast(y=history[-LONGEST:], h=horizon, level=levels)  # type: ignore[attr-defined]
         columns = [
             found["mean"] if level == 0.5
             else found[f"{'lo' if level < 0.5 else 'hi'}-{round(100 * abs(1 - 2 * level))}"]
