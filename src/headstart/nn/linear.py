@@ -210,10 +210,15 @@ def _is_downhill(path: list[tuple[float, float, float]]) -> bool:
 
 
 def _standard_error(data: _Data, outputs: Array) -> float:
-    """Of the score, by a seeded bootstrap over rows from the task's per-row statistics."""
-    statistics = data.task.statistics(data.shape(outputs, np.arange(data.rows)), data.targets)
-    draws = np.random.default_rng(0).multinomial(data.rows, np.full(data.rows, 1 / data.rows), size=100)
-    return float(np.std(data.task.combine(draws @ statistics)))
+    return standard_error(data.task, data.shape(outputs, np.arange(data.rows)), data.targets)
+
+
+def standard_error(task: Task, outputs: Any, targets: Targets) -> float:
+    """Of the score of these outputs, by a seeded bootstrap over rows from the task's per-row statistics."""
+    statistics = task.statistics(outputs, targets)
+    rows = len(statistics)
+    draws = np.random.default_rng(0).multinomial(rows, np.full(rows, 1 / rows), size=100)
+    return float(np.std(task.combine(draws @ statistics)))
 
 
 def assign_folds(strata: Array, groups: Array | None, folds: int, rng: np.random.Generator) -> Array:

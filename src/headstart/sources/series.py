@@ -9,8 +9,8 @@ of the channel, which its preparation took away. Channels stand side by side. St
 follows Mantis (Feofanov et al. 2025, arXiv:2502.15637).
 
 Two further outputs are for series that are aligned in time: ``shape``, the prepared series in 32 points, and ``level``,
-the series as it came in 16. They mislead where series are not aligned, so the probe reads them only where that
-cross-validates better.
+the series as it came in 16. They mislead where series are not aligned, so the probe leaves them out where they
+cross-validate worse.
 """
 
 from __future__ import annotations
