@@ -7,7 +7,7 @@
 ``users``: the source is EASE on the users of all other occupations. Half of the occupation's users train with their
 first 5 interactions each; of the others the first 5 are known and everything after is to be found. The control then
 gets more interactions of the same training users, until it reaches the transfer. ``items``: a tenth of the films
-validates and a tenth tests; nobody's history holds them. ``scale``: a fit against a source of as many interactions of
+validates and a tenth tests; nobody's history holds them. ``scale``: a fit with a source of as many interactions of
 others, in processes of their own, then the ten best of every user beside implicit's. Every item is ranked, none is
 sampled.
 """
@@ -186,14 +186,14 @@ def synthetic(path: Path, people: int, things: int, count: int, seed: int) -> in
     return len(keys)
 
 
-def scale(folder: Path, people: int, things: int, count: int) -> None:
+def scale(folder: Path, people: int, things: int, count: int, contest: bool) -> None:
     roles = "dict(user='user', item='item', time='step')"
     found = [synthetic(folder / f"{name}.csv", people, things, count, seed) for name, seed in (("a", 0), ("b", 1))]
     print(f"{found[0]:,} interactions of {people:,} users with {things:,} items; a source from {found[1]:,} others")
     peak = "import resource; print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=True)"
     steps = {
         "pretrain": f"headstart.pretrain('b.csv', 'source', roles={roles})",
-        "fit": f"print(headstart.fit('a.csv', roles={roles}, source='source', out='run').summary())",
+        "fit": f"print(headstart.fit('a.csv', roles={roles}, source='source', control={contest}, out='run').summary())",
         "recommend": (
             "from headstart.recommending import recommend, save; from pathlib import Path\n"
             "save(recommend('run', 'a.csv'), Path('top.csv'))"
@@ -257,6 +257,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--interactions", type=int, default=1_000_000)
+    parser.add_argument("--contest", action="store_true", help="scale: with controls, verdict and learning curves")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "users":
@@ -264,7 +265,7 @@ def main() -> None:
         elif given.what == "items":
             items(Path(folder), given.seeds)
         else:
-            scale(Path(folder), given.users, given.items, given.interactions)
+            scale(Path(folder), given.users, given.items, given.interactions, given.contest)
     print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
 
 
