@@ -29,8 +29,11 @@ import numpy as np
 
 import headstart
 from headstart.datasets import shelf
+from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
 from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
+from headstart.methods.ease import Ease
+from headstart.ranking.measure import open_for
 from headstart.tasks.recommendation import Recommendation
 
 COLUMNS = {"user_id": "user", "movie_id": "item", "timestamp": "step"}
@@ -149,16 +152,24 @@ def items(folder: Path, seeds: int) -> None:
             {"movie_id": name, "title": films[name]["title"], "genres": films[name]["genres"].replace("|", ", "),
              "split": part[name]} for name in sorted(films)
         ]  # fmt: skip
-        run = headstart.fit(
-            bare, roles=COLUMNS, items=write(folder / "films.csv", table), source="minilm", out=folder / f"items{seed}",
-            seed=seed,
-        )  # fmt: skip
-        d, scores = run.record.verdict.difference, {each.name: each for each in run.record.candidates}
-        told = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        rows = headstart.read(bare, roles=COLUMNS, items=write(folder / "films.csv", table))
+        task = Recommendation.learn(rows)
+        part_of = np.array(rows.values("split"))
+        train, valid, test = (rows.select(np.flatnonzero(part_of == name)) for name in ("train", "valid", "test"))
+        problem = Problem(train, valid, task, open_for(rows, "minilm"), None, seed=seed)
+        every_label = problem.replace(train=train.followed_by(valid), valid=None)
+        wanted, told = task.encode(test.targets()), []
+        for method in (Ease(), Baseline()):  # as a fit does: chosen on validation, fitted again on all, tested once
+            chosen = method.fit(problem)
+            final = method.refitted(chosen, every_label)
+            told.append((task.statistics(final.outputs(test), wanted), final.history[-1]))
+        d = paired_bootstrap(told[0][0], told[1][0], task.combine, seed=seed)
+        scores = [float(task.combine(each.sum(axis=0))) for each, _ in told]
+        shown = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        verdict = decide(d, "baseline", BOOTSTRAP, len(test)).label
         print(
-            f"{seed:4} {run.record.verdict.rows:5} {len(order) // 10:4} {scores['ease'].test:7.3f} "
-            f"{scores['baseline'].test:8.3f} {told:>22}  {run.record.verdict.label} (control: "
-            f"{scores['baseline'].description}; on validation {scores['baseline'].hyperparameters['on validation']})",
+            f"{seed:4} {len(test):5} {len(order) // 10:4} {scores[0]:7.3f} {scores[1]:8.3f} {shown:>22}  {verdict} "
+            f"({told[0][1]['model']}, against {told[1][1]['model']})",
             flush=True,
         )
 
