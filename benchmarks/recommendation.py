@@ -7,7 +7,7 @@
 ``users``: the source is EASE on the users of all other occupations. Half of the occupation's users train with their
 first 5 interactions each; of the others the first 5 are known and everything after is to be found. The control then
 gets more interactions of the same training users, until it reaches the transfer. ``items``: a tenth of the films
-validates and a tenth tests; nobody's history holds them. ``scale``: a fit against a source of as many interactions of
+validates and a tenth tests; nobody's history holds them. ``scale``: a fit with a source of as many interactions of
 others, in processes of their own, then the ten best of every user beside implicit's. Every item is ranked, none is
 sampled.
 """
@@ -29,8 +29,11 @@ import numpy as np
 
 import headstart
 from headstart.datasets import shelf
+from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
 from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
+from headstart.methods.ease import Ease
+from headstart.ranking.measure import open_for
 from headstart.tasks.recommendation import Recommendation
 
 COLUMNS = {"user_id": "user", "movie_id": "item", "timestamp": "step"}
@@ -149,16 +152,24 @@ def items(folder: Path, seeds: int) -> None:
             {"movie_id": name, "title": films[name]["title"], "genres": films[name]["genres"].replace("|", ", "),
              "split": part[name]} for name in sorted(films)
         ]  # fmt: skip
-        run = headstart.fit(
-            bare, roles=COLUMNS, items=write(folder / "films.csv", table), source="minilm", out=folder / f"items{seed}",
-            seed=seed,
-        )  # fmt: skip
-        d, scores = run.record.verdict.difference, {each.name: each for each in run.record.candidates}
-        told = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        rows = headstart.read(bare, roles=COLUMNS, items=write(folder / "films.csv", table))
+        task = Recommendation.learn(rows)
+        part_of = np.array(rows.values("split"))
+        train, valid, test = (rows.select(np.flatnonzero(part_of == name)) for name in ("train", "valid", "test"))
+        problem = Problem(train, valid, task, open_for(rows, "minilm"), None, seed=seed)
+        every_label = problem.replace(train=train.followed_by(valid), valid=None)
+        wanted, told = task.encode(test.targets()), []
+        for method in (Ease(), Baseline()):  # as a fit does: chosen on validation, fitted again on all, tested once
+            chosen = method.fit(problem)
+            final = method.refitted(chosen, every_label)
+            told.append((task.statistics(final.outputs(test), wanted), final.history[-1]))
+        d = paired_bootstrap(told[0][0], told[1][0], task.combine, seed=seed)
+        scores = [float(task.combine(each.sum(axis=0))) for each, _ in told]
+        shown = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        verdict = decide(d, "baseline", BOOTSTRAP, len(test)).label
         print(
-            f"{seed:4} {run.record.verdict.rows:5} {len(order) // 10:4} {scores['ease'].test:7.3f} "
-            f"{scores['baseline'].test:8.3f} {told:>22}  {run.record.verdict.label} (control: "
-            f"{scores['baseline'].description}; on validation {scores['baseline'].hyperparameters['on validation']})",
+            f"{seed:4} {len(test):5} {len(order) // 10:4} {scores[0]:7.3f} {scores[1]:8.3f} {shown:>22}  {verdict} "
+            f"({told[0][1]['model']}, against {told[1][1]['model']})",
             flush=True,
         )
 
@@ -186,14 +197,14 @@ def synthetic(path: Path, people: int, things: int, count: int, seed: int) -> in
     return len(keys)
 
 
-def scale(folder: Path, people: int, things: int, count: int) -> None:
+def scale(folder: Path, people: int, things: int, count: int, contest: bool) -> None:
     roles = "dict(user='user', item='item', time='step')"
     found = [synthetic(folder / f"{name}.csv", people, things, count, seed) for name, seed in (("a", 0), ("b", 1))]
     print(f"{found[0]:,} interactions of {people:,} users with {things:,} items; a source from {found[1]:,} others")
     peak = "import resource; print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=True)"
     steps = {
         "pretrain": f"headstart.pretrain('b.csv', 'source', roles={roles})",
-        "fit": f"print(headstart.fit('a.csv', roles={roles}, source='source', out='run').summary())",
+        "fit": f"print(headstart.fit('a.csv', roles={roles}, source='source', control={contest}, out='run').summary())",
         "recommend": (
             "from headstart.recommending import recommend, save; from pathlib import Path\n"
             "save(recommend('run', 'a.csv'), Path('top.csv'))"
@@ -257,6 +268,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--interactions", type=int, default=1_000_000)
+    parser.add_argument("--contest", action="store_true", help="scale: with controls, verdict and learning curves")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "users":
@@ -264,7 +276,7 @@ def main() -> None:
         elif given.what == "items":
             items(Path(folder), given.seeds)
         else:
-            scale(Path(folder), given.users, given.items, given.interactions)
+            scale(Path(folder), given.users, given.items, given.interactions, given.contest)
     print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
 
 

@@ -90,6 +90,7 @@ class Curves:
         self.guard = guard if deadline is None else min(guard, deadline)
         self.allowed = max(LEAST_ROWS, ROWS * self.least)
         self.spent = 0.0
+        self.checked = True  # whether fits are scored on labelled rows, which only the choice of sizes reads
         self.fits = 0
 
     # --- measuring ---------------------------------------------------------------------------------------------
@@ -97,6 +98,7 @@ class Curves:
     def run(self) -> None:
         """Fit what is needed."""
         grid, adaptive = self.grid, all(self._scorable(track) for track in self.tracks)
+        self.checked = adaptive
         first = sorted({grid[max(0, len(grid) - 6)], grid[max(0, len(grid) - 3)]} - {grid[-1]})
         for track in self.tracks:
             for size in first if adaptive else (track.sizes if track.sizes is not None else grid[-6:-1]):
@@ -138,10 +140,11 @@ class Curves:
             seed = len(tests)
             train, test = self.ways[seed % len(self.ways)]
             rows = train[self._subset(train, size, seed)]
-            rest = np.setdiff1d(train, rows) if track.learner.light else train[:0]
+            checked = self.checked and track.learner.light
+            rest = np.setdiff1d(train, rows) if checked else train[:0]
             small = track.learner.fit(rows, np.concatenate([rest, test]), seed)
             tests.append(small.outputs[len(rest) :])
-            if track.learner.light:
+            if checked:
                 track.checks.setdefault(size, []).append(self._check(rows, rest, small))
             self.spent += size
             self.fits += 1

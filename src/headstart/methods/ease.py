@@ -2,13 +2,15 @@
 
 The source has weights of its own, learned from the interactions of other users (``headstart pretrain``), matched by
 item; or it tells what the items are about (a text source on their titles), and then the weights learned here are
-carried from each item to those with like contents, new ones included (Gantner et al. 2010). The strength of the pull,
+carried from each item to those with like contents, new ones included (Gantner et al. 2010). The words of the items,
+which the control reads as well, are tried beside both. The strength of the pull,
 the share of popularity and how many users the source's popularity counts for are chosen on validation rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -57,21 +59,27 @@ class Ease(Method):
 
     def _recipes(self, problem: Problem, source: Items) -> list[Recipe]:
         task = recommending(problem.task)
-        prior = Prior(*source.prior(task.items))
+        prior = prior_of(source, task.items)
         strengths = [self.strength] if self.strength > 0 else []
-        if prior.weights is None:
-            return [
-                Ridge(s, prior=prior, shift=shift, told=source.told)
-                for s in strengths or CONTENT_STRENGTHS
-                for shift in SHIFTS
-            ]
-        found: list[Recipe] = [Ridge(s, prior=prior, told=source.told) for s in strengths or (*STRENGTHS, np.inf)]
+        contents = strengths or CONTENT_STRENGTHS
         known = problem.train.items
-        if known is not None and any(known.texts):  # the control reads the words of the items too
-            both = Prior(prior.weights, prior.popularity, word_vectors(known.texts))
-            told = f"{source.told} and TF-IDF of contents"
-            found += [Ridge(s, prior=both, shift=h, told=told) for s in strengths or CONTENT_STRENGTHS for h in SHIFTS]
-        return found
+        words = word_vectors(known.texts) if known is not None and any(known.texts) else None
+
+        def told(prior: Prior, name: str) -> list[Recipe]:
+            return [Ridge(strength, prior=prior, shift=shift, told=name) for strength in contents for shift in SHIFTS]
+
+        if prior.vectors is not None:
+            found = told(prior, source.told)
+            if words is not None:
+                both = np.concatenate([prior.vectors, words], axis=1) / np.float32(np.sqrt(2))
+                found += told(Prior(vectors=both), f"{source.told} and TF-IDF")
+            return found
+        weights: list[Recipe] = [
+            Ridge(each, prior=prior, told=source.told) for each in strengths or (*STRENGTHS, np.inf)
+        ]
+        if words is not None:
+            weights += told(replace(prior, vectors=words), f"{source.told} and TF-IDF of contents")
+        return weights
 
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
         """None: the weights of the source are read, not what it makes of rows."""
@@ -81,3 +89,16 @@ class Ease(Method):
         """The same choices on all rows."""
         assert isinstance(fitted, ItemsFitted)
         return refitted(fitted, problem)
+
+
+def prior_of(source: Items, items: Sequence[str]) -> Prior:
+    """What the source knows of these items, by their identifiers."""
+    places, rows = source.known(items)
+    table = source.table.table.numpy()
+    if source.holds == "weights":
+        popularity = np.zeros(len(items), np.float32)
+        popularity[places] = source.table.popularity.numpy()[rows]
+        return Prior(table[np.ix_(rows, rows)], places, popularity)
+    vectors = np.zeros((len(items), table.shape[1]), np.float32)
+    vectors[places] = table[rows]
+    return Prior(vectors=vectors)

@@ -34,7 +34,9 @@ MIXES = (1e-3, 0.1, 0.3, 1.0, 3.0)
 """Shares of popularity that are tried."""
 
 STRENGTHS = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-CONTENT_STRENGTHS, SHIFTS = (30.0, 300.0, 1000.0), (0.1, 1.0)
+CONTENT_STRENGTHS, SHIFTS = (100.0, 1000.0), (0.3, 1.0, 3.0, 10.0, 30.0)
+"""Of the ridges where contents tell; the wider the shift, the more alike are the columns that contents tell."""
+
 USERS = (0.0, 10.0, 100.0, 1e6)
 """Users of the target for which the source's popularity counts."""
 
@@ -45,8 +47,8 @@ MOST = 2500
 WINDOW = 4.0
 """How many times a strength may be another one's to be tried beside it."""
 
-FOLDS, MANY, JUDGED = 3, 3000, 1000
-"""Folds of the choice; rows from which one part is enough; rows on which a choice is judged."""
+FOLDS, ENOUGH, MANY, JUDGED = 3, 300, 3000, 1000
+"""Folds of the choice; rows from which one fold of items, or of users, is enough; rows on which a choice is judged."""
 
 SCORED = 5_000_000
 """Scores a choice looks at in one trial: rows times items; `LEAST` rows are judged all the same."""
@@ -72,13 +74,23 @@ class Recipe(ABC):
 
 @dataclass(frozen=True)
 class Prior:
-    """What a source knows of the task's items. weights: [I,I] or None. popularity: [I], the share of users, or None.
-    vectors: [I,D] of unit length, zero where nothing is known, or None.
+    """What a source knows of the task's items. weights: [K,K] between the items ``known`` [K], or None. popularity:
+    [I], the share of users, or None. vectors: [I,D] of unit length, zero where nothing is known, or None.
     """
 
     weights: Array | None = None
+    known: Array | None = None
     popularity: Array | None = None
     vectors: Array | None = None
+
+    def among(self, items: Array) -> Array | None:
+        """The weights between these items [M], [M,M] float32, zero where nothing is known; None without any."""
+        if self.weights is None or self.known is None:
+            return None
+        made = np.zeros((len(items), len(items)), np.float32)
+        _, here, there = np.intersect1d(items, self.known, return_indices=True)
+        made[np.ix_(here, here)] = self.weights[np.ix_(there, there)]
+        return made
 
 
 class Popular(Recipe):
@@ -126,8 +138,7 @@ class Ridge(Recipe):
         part = X[:, kept]
         if prior is None:
             return ItemWeights(kept, kept, ease(part, self.strength), counts).scaled(X)
-        B = None if prior.weights is None else np.asarray(prior.weights[np.ix_(kept, kept)], np.float32)
-        W = ease(part, self.strength, B)
+        W = ease(part, self.strength, prior.among(kept))
         if prior.vectors is None:
             return ItemWeights(kept, kept, W, counts).scaled(X)
         return self._by_content(X, part, kept, counts, W, prior.vectors)
@@ -236,7 +247,7 @@ def trials(problem: Problem) -> Iterator[Trial]:
     whole = joined(past, later)
     if len(task.parts):  # new items are told by items left out
         fold = rng.permutation(task.width) % FOLDS
-        for number in range(FOLDS):
+        for number in range(FOLDS if len(whole) < ENOUGH else 1):
             out = fold == number
             kept = [row[(row < 0) | ~out[row]] for row in whole]
             wanted = [row[(row >= 0) & out[row]] for row in whole]

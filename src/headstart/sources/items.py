@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -105,23 +105,11 @@ class Items(Source):
             raise SourceError("HS-SOURCE-002", f"{folder / IDS} was changed.", "Pretrain the source again.")
         return made
 
-    def prior(self, items: Sequence[str]) -> Any:
-        """What is known of these items, by their identifiers: see `headstart.methods.items.Prior`.
-
-        Returns (weights [I,I] or None, popularity [I], vectors [I,D] or None), zeros for items that are unknown.
-        """
-        place = np.array([self._place.get(item, -1) for item in items])
-        known = np.flatnonzero(place >= 0)
-        table, share = self.table.table.numpy(), self.table.popularity.numpy()
-        popularity = np.zeros(len(items), np.float32)
-        popularity[known] = share[place[known]]
-        if self.holds == "weights":
-            made = np.zeros((len(items), len(items)), np.float32)
-            made[np.ix_(known, known)] = table[np.ix_(place[known], place[known])]
-            return made, popularity, None
-        vectors = np.zeros((len(items), table.shape[1]), np.float32)
-        vectors[known] = table[place[known]]
-        return None, None, vectors
+    def known(self, items: Sequence[str]) -> tuple[Array, Array]:
+        """Which of these items the table has, as places among them [K], and their rows in the table [K]."""
+        rows = np.array([self._place.get(item, -1) for item in items], np.int64)
+        places = np.flatnonzero(rows >= 0)
+        return places, rows[places]
 
 
 class Table(nn.Module):
