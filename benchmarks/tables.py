@@ -17,6 +17,10 @@ Source columns keep their names in the last two. Each fit is ``headstart.fit`` a
 and is made twice: where the source keeps no rows, the controls are boosting or a linear model on the target alone and
 the network from fresh weights; where it keeps them, also boosting on the rows of both tables. All choices are made by
 cross-validation on the labelled rows; test rows are read once.
+
+Measured, one thread of a busy machine: docs/applications/tables.md. Adult, ten occupations, ``--rows 10000 --test 3000
+--effort quick``: what ships is 2.8 points better than the control on 100 labels alone, 0.4 worse than boosting on both
+tables; about a minute of processor time for each.
 """
 
 from __future__ import annotations
