@@ -20,7 +20,7 @@ cross-validation on the labelled rows; test rows are read once.
 
 Measured, one thread of a busy machine: docs/applications/tables.md. Adult, ten occupations, ``--rows 10000 --test 3000
 --effort quick``: what ships is 2.8 points better than the control on 100 labels alone, 0.4 worse than boosting on both
-tables; 55 s of processor time for each.
+tables; about a minute of processor time for each.
 """
 
 from __future__ import annotations
