@@ -23,7 +23,7 @@ from headstart.cache import key
 from headstart.datasets.base import Column, Dataset
 from headstart.datasets.read import read
 from headstart.errors import MethodError, UsageError
-from headstart.methods.base import Method, Problem, make
+from headstart.methods.base import LACKS, Method, Problem, make
 from headstart.nn import prompts
 from headstart.record import Clock, data_facts, machine, shown, task_facts, versions
 from headstart.reproduce import command_line
@@ -99,7 +99,8 @@ def fit(
     if dry_run:
         return plan.dry_run(rows, task, chosen, [how], seed)
     if chosen is None:
-        raise MethodError("HS-METHOD-003", f"{how.name} needs a source; tables have none.", "Name one with --source.")
+        what, hint = LACKS["source"]
+        raise MethodError("HS-METHOD-003", f"{how.name} needs {what}.", hint)
     folder = claim(out, given.origin)
     facts = _request(rows, extra, chosen, how, seed, precision)
     if not fresh and (done := finished(folder, facts)) is not None:

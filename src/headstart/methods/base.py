@@ -143,7 +143,10 @@ of another domain to adapt to, a model that was fitted before, a few labelled ro
 
 LACKS: dict[Need, tuple[str, str]] = {
     "labels": ("labelled rows", "Name the column to predict with --target."),
-    "source": ("a source; tables have none", "Name one with --source, or use --method baseline."),
+    "source": (
+        "a source, and there is none for this kind of input on the shelf",
+        "Name one with --source (`headstart pretrain` makes one), or use --method baseline.",
+    ),
     "network": ("a network to train", "Use --method probe, or another source."),
     "unlabelled": ("unlabelled rows", "Give them with --unlabelled PATH."),
     "domain": ("rows of a domain to adapt to", "Use `headstart adapt SOURCE TARGET`."),
