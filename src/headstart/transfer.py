@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from headstart import artefact, catalog, plan
 from headstart.artefact import Artefact
 from headstart.cache import key
@@ -25,7 +23,8 @@ from headstart.disk import write_error
 from headstart.errors import ArtefactError, DataError, UsageError
 from headstart.evidence.controls import controls
 from headstart.evidence.evaluation import evaluate
-from headstart.evidence.splits import Split, exact_straddlers, move, near_straddlers, split
+from headstart.evidence.splits import split
+from headstart.evidence.twins import without_twins
 from headstart.methods.base import Method, Need, Problem
 from headstart.nn.prompts import canonical
 from headstart.plan import Effort
@@ -297,18 +296,3 @@ def request(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
     if dataset.items is not None:
         parts["items"] = key({"ids": dataset.items.ids, "texts": dataset.items.texts})
     return key(parts)
-
-
-# --- twins -----------------------------------------------------------------------------------------------------
-
-
-def without_twins(parts: Split, extractor: Extractor | None, task: Task) -> Split:
-    """Move test rows that the training rows already contain; looks at inputs alone."""
-    if len(parts.test) == 0 or not task.independent:
-        return parts
-    known = [parts.train, *([parts.valid] if parts.valid is not None else [])]
-    twins = exact_straddlers([digest for part in known for digest in part.fingerprints()], parts.test.fingerprints())
-    if extractor is not None and task.needs == "pooled":
-        train = np.concatenate([extractor.matrix(part.without("target")) for part in known])
-        twins = twins | near_straddlers(train, extractor.matrix(parts.test))
-    return move(parts, twins)
