@@ -30,7 +30,7 @@ def controls(source: Source | None, effort: str, task: Task, rows: Dataset) -> l
 
 
 def detectors(source: Source | None) -> list[Method]:
-    """The controls of a detector of anomalies: detectors that need no source, and that of the transfer on fresh weights.
+    """The controls of a detector of anomalies: detectors without a source, and that of the transfer on fresh weights.
 
     Without a source the first of them answers; on `benchmarks/anomalies.py` it and seasonal residuals are level.
     """
