@@ -285,6 +285,7 @@ for kill_at in (2, 4, 7, 11, 15, None):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_killed_at_five_moments_the_weights_are_bit_identical(tmp_path):
     tiny_bert(tmp_path)

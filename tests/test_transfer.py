@@ -134,6 +134,7 @@ def test_another_weight_is_another_fit(bert):
     assert digest(1.0, 2.0) == digest(1.0, 2.0) != digest(2.0, 1.0)
 
 
+@pytest.mark.slow
 def test_the_same_fit_again_returns_what_is_there(bert, home, monkeypatch):
     data = sentiment(120)
     settings = {"target": "label", "source": str(home / "bert"), "out": home / "run", "method": "probe", **COMMON}
@@ -269,6 +270,7 @@ def test_multilabel(bert, home):
     assert set(made.record.task["classes"]) == {"good", "bad", "happy"}
 
 
+@pytest.mark.slow
 def test_token_labels(bert, home):
     rows = lines(90)
     tags = [["B-X" if word in ("good", "happy", "bad") else "O" for word in row] for row in rows]

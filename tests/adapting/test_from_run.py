@@ -96,6 +96,7 @@ def test_labels_of_the_target_domain_cannot_be_reached(here, monkeypatch):
     html.render(blind.record)
 
 
+@pytest.mark.slow
 def test_a_collapse_is_noticed_and_the_model_ships_as_it_was(here, monkeypatch):
     """A loss that wants all rows in the first class stands in for one that went wrong by itself."""
     monkeypatch.setattr("headstart.methods.shot.information", lambda out: 20 * out.log_softmax(dim=1)[:, 0].mean())
@@ -141,6 +142,7 @@ def test_a_model_that_cannot_train_is_refused_with_what_it_lacks(here):
         headstart.adapt("table-run", "short.csv", method="kept")
 
 
+@pytest.mark.slow
 def test_the_command(here, capsys):
     assert from_run.AUTO == "shot"
     assert main(["adapt", "run", "slanted", "--epochs", "1", "-o", "command", "-q", "--json"]) == 0

@@ -38,6 +38,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_small_grey_pictures_get_a_network_of_their_own(here):
     run = headstart.adapt("scans", "photos", settings=QUICK, out="run", score_labels=True)
     record = run.record

@@ -91,6 +91,7 @@ def test_a_stream_that_ruins_it_is_noticed(shear):
     assert "rolled back" in str(report) and "it stopped adapting" in str(report)
 
 
+@pytest.mark.slow
 def test_a_fallen_batch_leaves_no_trace():
     """Outputs that are not finite: the frozen model answers, and the last good scales and shifts are back."""
     tent, rows = Tent(reader(), learning_rate=1e-2), digits(ROWS[:64], shear=0.8).without("target")

@@ -124,6 +124,7 @@ def test_where_nothing_differs_nothing_is_adapted(here):
     assert run.record.verdict.label == "neutral" and run.record.verdict.difference.value == 0
 
 
+@pytest.mark.slow
 def test_a_named_method_is_taken_at_its_word(here):
     run = headstart.adapt("north.csv", "south.csv", target="rich", input=INPUT, method="coral", out="run")
     assert run.record.shipped == "coral" and run.record.shipped_because == "coral was asked for"
@@ -133,6 +134,7 @@ def test_a_named_method_is_taken_at_its_word(here):
     html.render(alone.record)
 
 
+@pytest.mark.slow
 def test_numbers_are_adapted_too(here):
     rng = np.random.default_rng(0)
     frames = []
@@ -198,6 +200,7 @@ def some(here):
     return here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paths", ["two", "one"])
 def test_a_few_labels_of_the_target_domain_are_learned_from_where_asked(some, paths):
     where = (

@@ -84,7 +84,7 @@ def test_sizes_double_and_end_with_all():
 def test_a_contest_with_labels_says_how_many_match(count, tmp_path, monkeypatch):
     """By folds and by holdout: a verdict against controls, no multiplier, and the labels of a probe."""
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(transfer, "controls", lambda source, effort: [catalog.find("methods", "baseline")()])
+    monkeypatch.setattr(transfer, "controls", lambda *given: [catalog.find("methods", "baseline")()])
     rows = texts(count)
     inputs = [f"{text} {number}" for number, text in enumerate(rows.samples())]
     run = headstart.fit(

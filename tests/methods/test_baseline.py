@@ -212,7 +212,8 @@ def test_a_damaged_file_is_refused(damage, tmp_path):
 
 
 def test_the_artefact_is_plain_json():
-    assert json.loads(json.dumps(Baseline(strength=2.0).hyperparameters())) == {"strength": 2.0, "folds": 5}
+    kept = {"strength": 2.0, "folds": 5, "recipe": "auto", "near": 0.0}
+    assert json.loads(json.dumps(Baseline(strength=2.0).hyperparameters())) == kept
 
 
 def test_spectra_that_tell_too_much_are_noted_where_no_group_is_named(tmp_path, monkeypatch):

@@ -103,7 +103,7 @@ def test_harmonic_mean(seen, unseen, expected):
 
 def test_a_fit_with_a_further_class(home, monkeypatch):
     """The saved model knows the class that no row showed; the contest tests the others, and says so."""
-    monkeypatch.setattr(transfer, "controls", lambda source, effort: [catalog.find("methods", "baseline")()])
+    monkeypatch.setattr(transfer, "controls", lambda *given: [catalog.find("methods", "baseline")()])
     rows, source = texts(60), tiny_bert(home)
     inputs = [f"{text} {number}" for number, text in enumerate(rows.samples())]
     run = headstart.fit(

@@ -45,6 +45,7 @@ def test_null_pairs_of_other_metrics_are_neutral(calibration, kind):
     assert np.mean(neutral) >= BAR - 0.03  # 200 pairs: two standard errors are 3 points
 
 
+@pytest.mark.slow
 def test_a_thousand_null_pairs_are_neutral_by_k_fold(calibration):
     neutral = []
     for learner, rows, signal in [

@@ -23,6 +23,7 @@ print("fine")
 """
 
 
+@pytest.mark.slow
 def test_torchvision_imports_in_a_fresh_interpreter():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "fine", done.stderr

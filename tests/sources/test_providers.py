@@ -429,6 +429,7 @@ def test_timm_folder(tmp_path):
     assert bare.classifier is None and bare.card.digest == source.card.digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name"), [(torchvision, "resnet18"), (torchvision, "vgg11"), (timm, "mobilenetv3_small_050")]
 )
