@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
 from headstart import catalog
@@ -69,9 +69,9 @@ def transfers(
         return [make(catalog.find("methods", name), {}) for name in names]
     if source is None:
         return []
-    if task.needs == "items":  # one method ranks items: nothing to search
-        return [make(catalog.find("methods", "ease"), {})]
-    search: Method = make(catalog.find("methods", task.search), {"effort": effort})
+    found = catalog.find("methods", task.search)
+    known = {field.name for field in fields(found)}
+    search: Method = make(found, {"effort": effort} if "effort" in known else {})
     search.admit(task, source, dataset, given)
     return [search]
 
