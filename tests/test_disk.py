@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -90,3 +92,18 @@ def test_leavings_of_killed_processes_go_after_a_day(tmp_path):
     with disk.workspace(tmp_path / "out") as folder:
         assert folder.is_dir() and not old.exists() and fresh.exists()
     assert not folder.exists()
+
+
+def test_two_threads_write_one_place_without_taking_each_others_file(tmp_path):
+    both = threading.Barrier(2)
+
+    def write(text):
+        with disk.replacing(tmp_path / "x.json") as partial:
+            partial.write_text(text)
+            both.wait(10)
+        both.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, ["one", "two"]))
+    assert (tmp_path / "x.json").read_text() in ("one", "two")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]

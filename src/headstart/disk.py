@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -83,7 +84,7 @@ def replacing(place: Path) -> Iterator[Path]:
 
     The parent folder is made. Raises EnvironmentProblem HS-ENV-002 or HS-ENV-003 for every error of the system.
     """
-    partial = place.with_name(f".{place.name}.{os.getpid()}.part")
+    partial = place.with_name(f".{place.name}.{os.getpid()}-{threading.get_native_id()}.part")  # one for each writer
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         yield partial
