@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,17 +138,22 @@ def glyph(folder: Path) -> Source:
     return Glyph()
 
 
-def tiny_whisper(folder: Path) -> Source:
-    """A Whisper encoder of two layers and width 32."""
+def _tiny_network(kind: Any, architecture: str, sizes: dict[str, int]) -> Source:
+    """A source that reads sounds, of these sizes, with weights drawn from one seed."""
     from headstart.sources import weights
-    from headstart.sources.whisper import Encoder, Whisper
 
-    sizes = {"bands": 20, "width": 32, "depth": 2, "heads": 2, "positions": 1500}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Encoder(**sizes)
-    card = {"name": "tiny", "architecture": "Encoder", "origin": "random weights", "licence": "none", "description": ""}
-    return Whisper.assemble(sizes, weights.state(network), card)
+        network = kind.built(sizes)
+    card = {"name": "tiny", "origin": "random weights", "licence": "none", "description": ""}
+    return kind.assemble(sizes, weights.state(network), {**card, "architecture": architecture})
+
+
+def tiny_whisper(folder: Path) -> Source:
+    """A Whisper encoder of two layers and width 32."""
+    from headstart.sources.whisper import Whisper
+
+    return _tiny_network(Whisper, "Encoder", {"bands": 20, "width": 32, "depth": 2, "heads": 2, "positions": 1500})
 
 
 def tiny_wav2vec(folder: Path) -> Source:
@@ -178,28 +184,16 @@ def tiny_wav2vec(folder: Path) -> Source:
 
 def tiny_voice(folder: Path) -> Source:
     """A voice encoder of two layers and width 16."""
-    from headstart.sources import weights
-    from headstart.sources.voice_encoder import Recurrent, VoiceEncoder
+    from headstart.sources.voice_encoder import VoiceEncoder
 
-    sizes = {"bands": 40, "width": 16, "depth": 2}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = Recurrent(**sizes)
-    card = {"name": "tiny", "architecture": "LSTM", "origin": "random weights", "licence": "none", "description": ""}
-    return VoiceEncoder.assemble(sizes, weights.state(network), card)
+    return _tiny_network(VoiceEncoder, "LSTM", {"bands": 40, "width": 16, "depth": 2})
 
 
 def tiny_musicnn(folder: Path) -> Source:
     """A musicnn of a few channels."""
-    from headstart.sources import weights
-    from headstart.sources.musicnn import Musicnn, Network
+    from headstart.sources.musicnn import Musicnn
 
-    sizes = {"bands": 96, "timbre": 3, "rhythm": 2, "middle": 4, "dense": 5}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = Network(**sizes)
-    card = {"name": "tiny", "architecture": "musicnn", "origin": "random weights", "licence": "none", "description": ""}
-    return Musicnn.assemble(sizes, weights.state(network), card)
+    return _tiny_network(Musicnn, "musicnn", {"bands": 96, "timbre": 3, "rhythm": 2, "middle": 4, "dense": 5})
 
 
 def tiny_ast(folder: Path) -> Source:

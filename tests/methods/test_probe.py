@@ -13,12 +13,13 @@ from headstart.datasets.base import Column, Dataset
 from headstart.methods.base import Problem
 from headstart.methods.probe import Probe
 from headstart.runtime import Extractor
-from headstart.sources.base import Card, Source
+from headstart.sources.base import Card
 from headstart.tasks.classification import Classification
-from headstart.types import Batch, Features
+from headstart.types import Batch
+from tests.methods.toy import Toy
 
 
-class Deep(Source):
+class Deep(Toy):
     """Six layers [B,8], each of which passes on some of the numbers of a row: gains [6,8]."""
 
     provider = "deep"
@@ -28,26 +29,11 @@ class Deep(Source):
         layers = [nn.Linear(8, 8, bias=False) for _ in gains]
         for layer, gain in zip(layers, gains):
             layer.weight.data = torch.diag(torch.as_tensor(gain, dtype=torch.float32))
-        super().__init__(Card("deep", "text", "", 8, 0, "", "", "deep"), nn.Sequential(*layers))
+        super().__init__(nn.Sequential(*layers))
+        self.card = Card("deep", "text", "", 8, 0, "", "", "deep")
 
     def preprocess(self, samples, train=False):
         return Batch({"x": torch.tensor([[float(x) for x in sample.split(",")] for sample in samples])})
-
-    def forward(self, batch):
-        return Features(self.network(batch.inputs["x"]))
-
-    def example(self):
-        return Batch({"x": torch.ones(2, 8)})
-
-    def fresh_network(self):
-        raise NotImplementedError
-
-    def save(self, folder):
-        raise NotImplementedError
-
-    @classmethod
-    def load(cls, folder):
-        raise NotImplementedError
 
 
 def problem(source, numbers, labels, groups=None):

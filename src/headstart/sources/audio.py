@@ -113,6 +113,23 @@ def over_time(hidden: torch.Tensor, frames: torch.Tensor, longest: int) -> torch
     return torch.cat([mean, spread.clamp(min=1e-8).sqrt()], dim=1)
 
 
+def side_by_side(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows [W_i,T,C] of each row as [B,W,T,C], and which of the W are there, [B,W]."""
+    windows = torch.zeros(len(rows), max(map(len, rows)), *rows[0].shape[1:])
+    there = torch.zeros(windows.shape[:2], dtype=torch.bool)
+    for row, own in enumerate(rows):
+        windows[row, : len(own)] = own
+        there[row, : len(own)] = True
+    return windows, there
+
+
+def over_windows(values: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    """[B*W,D] to the mean [B,D] over the windows that are there [B,W], in fp32."""
+    weight = there.float().unsqueeze(2)  # [B,W,1]
+    total = (values.float().unflatten(0, weight.shape[:2]) * weight).sum(1)  # type: ignore[no-untyped-call]
+    return torch.as_tensor(total / weight.sum(1))
+
+
 def masked(spectrogram: torch.Tensor, frames: int, draw: Sequence[float], augment: Augment) -> torch.Tensor:
     """[B,T], two stripes of bands and two of its first ``frames`` frames at its mean. draw: 8 numbers in 0..1."""
     found, level = spectrogram.clone(), spectrogram[:, :frames].mean()

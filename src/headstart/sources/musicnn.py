@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from headstart.errors import SourceError
 from headstart.sources import mel, tf_checkpoint
+from headstart.sources.audio import over_windows, side_by_side
 from headstart.sources.audio_network import AudioNetwork
 from headstart.types import Batch, Features, Json, Sample
 
@@ -52,11 +53,7 @@ class Musicnn(AudioNetwork):
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
         """Sounds to ``spectrogram`` [B,W,T,F] and ``there`` [B,W], those of W windows that the row has."""
         found = [self._windows(np.concatenate(windows)) for windows in self.reader(samples, train)]
-        spectrogram = torch.zeros(len(found), max(map(len, found)), FRAMES, self._settings["bands"])
-        there = torch.zeros(spectrogram.shape[:2], dtype=torch.bool)
-        for row, one in enumerate(found):
-            spectrogram[row, : len(one)] = one
-            there[row, : len(one)] = True
+        spectrogram, there = side_by_side(found)
         return Batch({"spectrogram": spectrogram, "there": there})
 
     def _windows(self, wave: np.ndarray) -> torch.Tensor:
@@ -72,18 +69,11 @@ class Musicnn(AudioNetwork):
 
     def forward(self, batch: Batch) -> Features:
         """pooled [B,2C+U]."""
-        return Features(self._mean(self.network(batch.inputs["spectrogram"].flatten(0, 1)), batch))
+        return Features(over_windows(self.network(batch.inputs["spectrogram"].flatten(0, 1)), batch.inputs["there"]))
 
     def pool_cut(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Of channels over time [B*W,C,T] the maxima and the means; the mean over the windows."""
-        return self._mean(over_time(output) if output.ndim == 3 else output, batch)
-
-    @staticmethod
-    def _mean(values: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """[B*W,D] to the mean [B,D] over the windows that are there."""
-        weight = batch.inputs["there"].float().unsqueeze(2)  # [B,W,1]
-        total = (values.float().unflatten(0, weight.shape[:2]) * weight).sum(1)  # type: ignore[no-untyped-call]
-        return torch.as_tensor(total / weight.sum(1))
+        return over_windows(over_time(output) if output.ndim == 3 else output, batch.inputs["there"])
 
     def cost(self, sample: Sample) -> int:
         """The windows of a sample."""

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from headstart.sources import mel, weights
+from headstart.sources.audio import over_windows, side_by_side
 from headstart.sources.audio_network import AudioNetwork
 from headstart.types import Batch, Features, Json, Sample
 
@@ -43,11 +44,7 @@ class VoiceEncoder(AudioNetwork):
     def preprocess(self, samples: Sequence[Sample], train: bool = False) -> Batch:
         """Sounds to ``partials`` [B,W,T,C] and ``there`` [B,W], those of W that the row has."""
         found = [self._partials(np.concatenate(windows)) for windows in self.reader(samples, train)]
-        partials = torch.zeros(len(found), max(map(len, found)), PARTIAL, self._settings["bands"])
-        there = torch.zeros(partials.shape[:2], dtype=torch.bool)
-        for row, one in enumerate(found):
-            partials[row, : len(one)] = one
-            there[row, : len(one)] = True
+        partials, there = side_by_side(found)
         return Batch({"partials": partials, "there": there})
 
     def _partials(self, wave: np.ndarray) -> torch.Tensor:
@@ -63,19 +60,12 @@ class VoiceEncoder(AudioNetwork):
 
     def forward(self, batch: Batch) -> Features:
         """pooled [B,D] of length one."""
-        mean = self._mean(self.network(batch.inputs["partials"].flatten(0, 1)), batch)
+        mean = over_windows(self.network(batch.inputs["partials"].flatten(0, 1)), batch.inputs["there"])
         return Features(functional.normalize(mean, dim=1))
 
     def pool_cut(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
         """A recurrent layer at the last frame of each partial, the mean over the partials."""
-        return self._mean(output[:, -1] if output.ndim == 3 else output, batch)
-
-    @staticmethod
-    def _mean(values: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """[B*W,D] to the mean [B,D] over the partials that are there."""
-        weight = batch.inputs["there"].float().unsqueeze(2)  # [B,W,1]
-        total = (values.float().unflatten(0, weight.shape[:2]) * weight).sum(1)  # type: ignore[no-untyped-call]
-        return torch.as_tensor(total / weight.sum(1))
+        return over_windows(output[:, -1] if output.ndim == 3 else output, batch.inputs["there"])
 
     def cost(self, sample: Sample) -> int:
         """The partials of a sample, about."""
