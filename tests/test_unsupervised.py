@@ -100,6 +100,14 @@ def test_predictions_are_lines_of_steps(machines, tmp_path):
     assert all(line["flag"] == str(int(float(line["score"]) > 1)) for line in lines)
 
 
+def test_the_command_names_the_folder_of_the_source(machines, tmp_path):
+    (tmp_path / "made").mkdir()
+    place = tmp_path / "made" / "mine"
+    Series().save(place)
+    command = fit(machines, tmp_path / "run", source=str(place), method="nearest", control=False).record.command
+    assert f"--source {place} --method nearest" in command
+
+
 def test_from_the_command_line(machines, tmp_path, capsys):
     words = [str(machines), "--task", "anomalies", "--series", "machine", "--step", "day", "-q"]
     assert cli.main(["fit", *words, "--target", "odd", "--out", str(tmp_path / "run")]) == 0

@@ -125,7 +125,7 @@ def fit(
         given, learned, chosen, methods, fitted, outputs, found, folder, seed, facts, clock.seconds,
         [*given.notes, *problem.notes, *found.notes],
         command=command_line(
-            "fit", [given], task=task, target=named, input=input, roles=roles, kinds=kinds, source=chosen,
+            "fit", [given], task=task, target=named, input=input, roles=roles, kinds=kinds, source=source,
             method=method, settings=settings, effort=effort, budget=budget, control=control, limit=limit,
             precision=precision, backend=backend, trust_remote_code=trust_remote_code, seed=seed, out=folder,
         ),
