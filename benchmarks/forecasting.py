@@ -12,14 +12,16 @@ windows, and the best single control *in hindsight*, which nobody could have cho
 
 Part 2. The 181 yearly series of the M1 competition (wheel of aeon, BSD-3-Clause). A forecaster is pretrained without
 labels on 120 of them, drawn; the other 61 are the target. The pretrained weights and fresh ones are adapted alike: the
-network as it is and fine-tuned on the same windows with the same passes at two rates, weighted for each series on
-validation.
+network as it is and fine-tuned on the same windows, for each number of passes (``--epochs``) at two rates, weighted for
+each series on validation. How, was settled on draw 0. ``--others N`` tests every series that draw 0 did not test, once:
+these 120 in N groups, each forecast by a source pretrained on all series but the group, and one interval over all.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -225,23 +227,61 @@ def long(series: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
     }
 
 
-def part_two(files: dict[str, Path], draw: int, passes: int, epochs: int, folder: Path) -> None:
-    """Pretrained and adapted against the same network from fresh weights, with an interval over series."""
+Tested = tuple[dict[str, Any], list[str], Any]
+"""Statistics of the test windows by model, the series of each window, the task."""
+
+
+def drawn(series: int, draw: int) -> tuple[list[int], list[int]]:
+    """Which series are the pool and which the target of a draw."""
+    order = np.random.default_rng(draw).permutation(series).tolist()
+    return order[:120], order[120:]
+
+
+def others(series: int, groups: int) -> list[tuple[list[int], list[int]]]:
+    """Pool and target of each group; together the targets are the series that draw 0 did not test."""
+    rest, settled = drawn(series, 0)
+    parts = [part.tolist() for part in np.array_split(rest, groups)]
+    return [(settled + [each for each in rest if each not in part], part) for part in parts]
+
+
+def compared(tested: Sequence[Tested]) -> None:
+    """The table of part 2, over all targets."""
+    from headstart.evidence.verdict import paired_bootstrap
+
+    task = tested[0][2]
+    names = [f"{number} {name}" for number, (_, own, _) in enumerate(tested) for name in own]
+    statistics = {model: np.concatenate([own[model] for own, _, _ in tested]) for model in tested[0][0]}
+    for model, each in statistics.items():
+        print(f"  {model:<12} MASE {np.exp(-float(task.combine(each.sum(axis=0)))):.3f}")
+    for other in ("fresh", "statistical"):
+        interval = paired_bootstrap(statistics["pretrained"], statistics[other], task.combine, groups=names)
+        low, value, high = (100 * each for each in (interval.low, interval.value, interval.high))
+        print(
+            f"  pretrained minus {other}: {value:+.1f} points [{low:+.1f}, {high:+.1f}] over {len(set(names))} series"
+        )
+
+
+def part_two(
+    series: Sequence[Sequence[float]],
+    pool: Sequence[int],
+    target: Sequence[int],
+    passes: int,
+    epochs: Sequence[int],
+    kept: Path,
+) -> Tested | None:
+    """Pretrained and adapted, and the same network from fresh weights, on the test windows of the target."""
     from headstart import catalog
     from headstart.evidence.splits import split
-    from headstart.evidence.verdict import paired_bootstrap
     from headstart.methods.base import Problem
     from headstart.methods.gate import Gate, weighed
     from headstart.ranking.measure import open_for
     from headstart.runtime import Extractor
 
-    series, roles = m1(files["m1"]), {"series": "series", "year": "step"}
-    order = np.random.default_rng(draw).permutation(len(series))
-    pool, target = ([series[k] for k in part] for part in (order[:120], order[120:]))
-    if not (folder / f"own-{draw}").is_dir():
+    roles = {"series": "series", "year": "step"}
+    if not kept.is_dir():
         made = headstart.pretrain(
-            long(pool),
-            folder / f"own-{draw}",
+            long([series[k] for k in pool]),
+            kept,
             objective="forecast",
             input="value",
             roles=roles,
@@ -252,12 +292,12 @@ def part_two(files: dict[str, Path], draw: int, passes: int, epochs: int, folder
         print(
             f"pretrained on {len(pool)} series in {made.facts['seconds']} s: loss {losses[0]:.3f} -> {losses[-1]:.3f}"
         )
-    if epochs == 0:
-        return
-    whole = headstart.read(long(target), target="value", roles=roles, horizon=6, season=1)
+    if not epochs:
+        return None
+    whole = headstart.read(long([series[k] for k in target]), target="value", roles=roles, horizon=6, season=1)
     parts = split(whole, seed=0)
     task = catalog.find("tasks", "forecasting").learn(whole)
-    source = open_for(whole, str(folder / f"own-{draw}"))
+    source = open_for(whole, str(kept))
     problem = Problem(parts.train, parts.valid, task, source, Extractor(source, cache=False))
     untrained = source.untrained(0)
     fresh = problem.replace(source=untrained, extractor=Extractor(untrained, cache=False))
@@ -266,15 +306,15 @@ def part_two(files: dict[str, Path], draw: int, passes: int, epochs: int, folder
 
     def adapted(start: Problem) -> Any:
         """The network as it is and fine-tuned at two rates, weighted for each series on validation as by the gate."""
-        members = [catalog.find("methods", "zeroshot")().fit(start)]
-        for rate in (3e-4, 3e-3):
+        members = {"as it is": catalog.find("methods", "zeroshot")().fit(start)}
+        for count, rate in itertools.product(epochs, (3e-4, 3e-3)):
             method = catalog.find("methods", "finetune")(
-                epochs=epochs, learning_rate=rate, layer_decay=1.0, head_rate=0.1, patience=epochs, batch_size=16
+                epochs=count, learning_rate=rate, layer_decay=1.0, head_rate=0.1, patience=count, batch_size=16
             )
-            members.append(method.fit(start))
-        for name, member in zip(("as it is", "rate 3e-4", "rate 3e-3"), members, strict=True):
+            members[f"{count} passes, rate {rate:.0e}"] = method.fit(start)
+        for name, member in members.items():
             print(f"  {name}: validation {task.score(member.outputs(parts.valid), targets):+.3f}", flush=True)
-        return weighed(Gate(), start, members)
+        return weighed(Gate(), start, list(members.values()))
 
     outputs = {}
     for name, start in (("pretrained", problem), ("fresh", fresh)):
@@ -284,14 +324,7 @@ def part_two(files: dict[str, Path], draw: int, passes: int, epochs: int, folder
     outputs["statistical"] = control.outputs(parts.test)
     truth = task.encode(parts.sealed.open(list(outputs)))
     statistics = {name: task.statistics(each, truth) for name, each in outputs.items()}
-    for name, each in outputs.items():
-        print(f"  {name:<12} MASE {task.metrics(each, truth)['mase']:.3f}")
-    for other in ("fresh", "statistical"):
-        interval = paired_bootstrap(statistics["pretrained"], statistics[other], task.combine, groups=names)
-        low, value, high = (100 * each for each in (interval.low, interval.value, interval.high))
-        print(
-            f"  pretrained minus {other}: {value:+.1f} points [{low:+.1f}, {high:+.1f}] over {len(set(names))} series"
-        )
+    return statistics, list(names), task
 
 
 def main() -> None:
@@ -303,8 +336,17 @@ def main() -> None:
         "--effort", default="balanced", help="of each fit of part 1; quick: the source is not fine-tuned"
     )
     parser.add_argument("--passes", type=int, default=40, help="over the pool of part 2")
-    parser.add_argument("--epochs", type=int, default=2, help="of the fine-tuning of part 2; 0: pretrain alone")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        nargs="*",
+        default=[2],
+        help="of the fine-tuning of part 2, each tried; none: pretrain alone",
+    )
     parser.add_argument("--draw", type=int, default=0, help="which 120 series are the pool of part 2")
+    parser.add_argument(
+        "--others", type=int, default=0, help="part 2 on all series that draw 0 did not test, in so many groups"
+    )
     parser.add_argument("--keep", type=Path, help="folder that keeps the pretrained source and the runs")
     given = parser.parse_args()
     files = fetched()
@@ -313,7 +355,15 @@ def main() -> None:
         if given.only != "own":
             part_one(files, given.budget, given.effort, folder)
         if given.only != "classic":
-            part_two(files, given.draw, given.passes, given.epochs, folder)
+            series = m1(files["m1"])
+            parts = others(len(series), given.others) if given.others else [drawn(len(series), given.draw)]
+            tested = []
+            for number, (pool, target) in enumerate(parts):
+                kept = folder / (f"others-{number}-of-{given.others}" if given.others else f"own-{given.draw}")
+                if (found := part_two(series, pool, target, given.passes, given.epochs, kept)) is not None:
+                    tested.append(found)
+            if tested:
+                compared(tested)
 
 
 if __name__ == "__main__":
