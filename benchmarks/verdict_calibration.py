@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from headstart.evidence.splits import repeated_folds
+from headstart.evidence.folds import repeated_folds
 from headstart.evidence.verdict import Combine, corrected_kfold, paired_bootstrap, resampled_sums
 
 Array = np.ndarray

@@ -99,7 +99,7 @@ class Extractor:
         if source.exact:
             precision, backend = "fp32", "torch"
         self.source = source
-        self.precision, self.backend = "fp32" if source.exact else precision, backend
+        self.precision, self.backend = precision, backend
         self.report = report or (lambda stage, done, total: None)
         self.batch_size = batch_size
         self.notes = list(source.notes)

@@ -1,9 +1,8 @@
-"""The cut into train, validation and test, the seal, twins and folds."""
+"""The cut into train, validation and test, the seal, and what moves."""
 
 import copy
 import datetime
 import pickle
-import tracemalloc
 
 import datasets
 import numpy as np
@@ -13,12 +12,8 @@ from headstart.datasets.base import Column, Dataset
 from headstart.errors import DataError, HeadstartError
 from headstart.evidence.splits import (
     SealBroken,
-    exact_straddlers,
     group_ids,
-    merge_groups,
     move,
-    near_straddlers,
-    repeated_folds,
     split,
     time_order,
 )
@@ -261,118 +256,3 @@ def test_a_given_test_part_stays_and_a_grouped_one_shrinks():
     moved = move(apart, np.arange(len(apart.test)) < 4)
     assert (len(moved.train), len(moved.test)) == (len(apart.train), len(apart.test) - 4)
     assert move(apart, np.zeros(len(apart.test), dtype=bool)) is apart
-
-
-def test_exact_straddlers():
-    assert exact_straddlers(["a", "b", "c"], ["x", "b", "b", "y"]).tolist() == [False, True, True, False]
-    assert exact_straddlers(["a"], []).tolist() == []
-
-
-def features(rng, n, common, spread):
-    """Features as networks give them: a large part that all rows share, and a small one of their own."""
-    return common + spread * rng.normal(size=(n, 64))
-
-
-@pytest.mark.parametrize("spread", [1.0, 0.01])
-def test_near_twins_are_found_and_only_they(spread):
-    rng = np.random.default_rng(0)
-    common = 5 * rng.normal(size=64)
-    train, test = features(rng, 2_000, common, spread), features(rng, 500, common, spread)
-    test[:20] = train[:20] + 0.005 * spread * rng.normal(size=(20, 64))
-    assert np.flatnonzero(near_straddlers(train, test)).tolist() == list(range(20))
-
-
-def test_twins_are_found_where_they_are_the_rule():
-    rng = np.random.default_rng(0)
-    train, test = rng.normal(size=(1_000, 64)), rng.normal(size=(400, 64))
-    test[:300] = train[:300] + 0.003 * rng.normal(size=(300, 64))
-    assert near_straddlers(train, test).sum() == 300
-
-
-def test_crowded_features_are_not_flagged_en_masse():
-    """Features of three dimensions in 64: neighbours are within the threshold without being twins."""
-    rng = np.random.default_rng(0)
-    basis = rng.normal(size=(3, 64))
-    train, test = (rng.normal(size=(n, 3)) @ basis for n in (4_000, 1_000))
-    centred = [x - train.mean(axis=0) for x in (test, train)]
-    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in centred]
-    within = ((unit[0] @ unit[1].T).max(axis=1) >= 1 - 1e-3).mean()
-    assert near_straddlers(train, test).mean() <= 0.03
-    assert within > 0.8  # the bare threshold would have taken these
-
-
-def test_narrow_or_empty_features_flag_nothing():
-    x = np.random.default_rng(0).normal(size=(100, 3))
-    assert not near_straddlers(x, x).any()
-    assert near_straddlers(np.zeros((100, 32)), np.zeros((0, 32))).shape == (0,)
-    assert not near_straddlers(np.zeros((100, 32)), np.zeros((5, 32))).any()  # a network that says nothing
-
-
-def test_near_straddlers_bounds_its_memory():
-    rng = np.random.default_rng(0)
-    train, test = (rng.normal(size=(n, 32)).astype(np.float32) for n in (20_000, 4_000))
-    tracemalloc.start()
-    near_straddlers(train, test)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 200e6  # all similarities at once would be 320 MB, and their difference from 1 as much again
-
-
-def test_merge_groups_joins_what_either_joins():
-    codes = merge_groups(["a", "a", "b", "c", "d"], None, [1, 2, 2, 3, 4])
-    assert codes[0] == codes[1] == codes[2]
-    assert len({codes[0], codes[3], codes[4]}) == 3
-    assert merge_groups(None, None) is None
-
-
-# --- folds -------------------------------------------------------------------------------------------------------
-
-
-def test_folds_cover_every_row_once_a_repeat_and_are_stratified():
-    strata = np.repeat([0, 1, 2], [60, 35, 5])
-    pairs = repeated_folds(100, strata, seed=0)
-    assert len(pairs) == 20
-    for repeat in range(4):
-        tested = np.concatenate([test for _, test in pairs[5 * repeat : 5 * repeat + 5]])
-        assert sorted(tested) == list(range(100))
-    for train, test in pairs:
-        assert not set(train) & set(test)
-        assert np.bincount(strata[test], minlength=3).tolist() == [12, 7, 1]
-    assert pairs[0][1].tolist() != pairs[5][1].tolist()
-
-
-def test_the_one_row_of_a_class_always_trains():
-    strata = np.array([0] * 20 + [1] * 10 + [2])
-    assert all(30 in train for train, _ in repeated_folds(31, strata, seed=0))
-
-
-def test_folds_keep_groups_whole_and_classes_spread():
-    rng = np.random.default_rng(0)
-    groups = rng.integers(0, 60, 400)
-    strata = (groups % 4 == 0).astype(int)
-    for train, test in repeated_folds(400, strata, [f"g{g}" for g in groups], seed=0):
-        assert not set(groups[train]) & set(groups[test])
-        assert 50 <= len(test) <= 110
-        assert 0.1 < strata[test].mean() < 0.45
-
-
-def test_a_group_that_holds_a_whole_class_always_trains():
-    groups = np.repeat(np.arange(12), 5)
-    strata = (groups == 3).astype(int)
-    assert all(set(strata[train]) == {0, 1} for train, _ in repeated_folds(60, strata, groups, seed=0))
-
-
-def test_time_folds_only_look_forward():
-    time = np.random.default_rng(0).permutation(120) // 2  # pairs of equal times
-    pairs = repeated_folds(120, None, None, time=time, seed=0)
-    assert len(pairs) == 5
-    assert all(time[train].max() < time[test].min() for train, test in pairs)
-    groups = np.arange(120) % 30
-    for train, test in repeated_folds(120, None, groups, time=time, folds=3):
-        assert not set(groups[train]) & set(groups[test])
-
-
-def test_too_few_for_folds():
-    assert len(repeated_folds(3, None, None, repeats=1)) == 3
-    with pytest.raises(ValueError, match="two folds"):
-        repeated_folds(10, None, ["a"] * 10)

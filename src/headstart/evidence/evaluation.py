@@ -17,11 +17,13 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.evidence import curves
 from headstart.evidence.allowance import affordable, before_folds, late, limited, of_fold, takes_time
+from headstart.evidence.duplicates import merge_groups
 from headstart.evidence.entries import Entry, Evaluation
+from headstart.evidence.folds import repeated_folds
 from headstart.evidence.learners import Pool, learner_of, take
 from headstart.evidence.learning import LEAST, SHARE, Curves, Track, Way
 from headstart.evidence.matching import Matching
-from headstart.evidence.splits import Split, group_ids, merge_groups, repeated_folds, time_order
+from headstart.evidence.splits import Split, group_ids, time_order
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.selection import FEW, out_of_fold

@@ -20,9 +20,10 @@ from headstart.datasets.base import Dataset
 from headstart.evidence import evaluation
 from headstart.evidence.allowance import affordable, late, of_networks
 from headstart.evidence.entries import Entry, Evaluation, TargetOutcome
+from headstart.evidence.folds import repeated_folds
 from headstart.evidence.learners import take
 from headstart.evidence.separately import Separately, model_of, separately
-from headstart.evidence.splits import Split, group_ids, repeated_folds, time_order
+from headstart.evidence.splits import Split, group_ids, time_order
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.bundle import Bundle

@@ -2,7 +2,7 @@
 
 A split column wins. Otherwise rows of one group stay together, the latest rows are the test where there is a time
 column, and else every class is cut in proportion. Where the test part would hold fewer than 400 rows it would decide
-nothing, so all rows are train and the verdict comes from cross-validation (`repeated_folds`).
+nothing, so all rows are train and the verdict comes from cross-validation (`folds.repeated_folds`).
 """
 
 from __future__ import annotations
@@ -17,22 +17,7 @@ import numpy as np
 
 from headstart.datasets.base import Dataset
 from headstart.errors import DataError, HeadstartError
-from headstart.evidence.duplicates import exact_straddlers, merge_groups, near_straddlers
-from headstart.evidence.folds import cut, repeated_folds
-
-__all__ = [
-    "SealBroken",
-    "Sealed",
-    "Split",
-    "exact_straddlers",
-    "group_ids",
-    "merge_groups",
-    "move",
-    "near_straddlers",
-    "repeated_folds",
-    "split",
-    "time_order",
-]
+from headstart.evidence.folds import cut
 
 Array: TypeAlias = np.ndarray
 

@@ -19,6 +19,7 @@ import numpy as np
 from headstart.methods.adaptation import Adaptation, Aligned, Domains
 from headstart.methods.base import hyper
 from headstart.nn.kernels import gaussian, median_gamma
+from headstart.nn.linear import best_factor
 from headstart.nn.maps import chain
 from headstart.nn.priors import shares
 from headstart.tasks.base import Array
@@ -89,10 +90,9 @@ def by_kernel_means(X: Array, y: Array, target: Array, counts: Array, classes: i
 
 def temper(logits: Array, y: Array) -> float:
     """The factor on logits [n,C] with the least loss on classes y [n]: what makes chances of them."""
-    from scipy.optimize import minimize_scalar
 
-    def loss(power: float) -> float:
-        chance = softmax(np.exp(power) * logits)[np.arange(len(y)), y]
+    def loss(factor: float) -> float:
+        chance = softmax(factor * logits)[np.arange(len(y)), y]
         return float(-np.log(np.maximum(chance, 1e-12)).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded").x))
+    return best_factor(loss)
