@@ -31,7 +31,7 @@ from headstart.nn.tables import TableFeatures, coded
 from headstart.nn.tabular import Sizes, Tabular
 from headstart.sources import weights
 from headstart.sources.base import Card, Source
-from headstart.sources.schema_matching import INSIDE, Pair, Profile, inside, match
+from headstart.sources.schema_matching import INSIDE, Pair, Profile, inside, match, told
 from headstart.types import Batch, Features, Json, Sample
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Table(Source):
             )  # fmt: skip
         other = self._copy()
         other.names = {**dict.fromkeys(ours), **{p.source: p.target for p in pairs if p not in away}}
-        other.notes = (*_told(pairs, away, ours, theirs), *(
+        other.notes = (told(pairs, list(ours), list(theirs), away=away), *(
             note for pair in pairs if (note := _unseen(pair, self, theirs[pair.target])) is not None
         ))  # fmt: skip
         return other
@@ -253,24 +253,6 @@ def _is(kind: str, value: Any) -> bool:
         return kind != "number" or float(value) == float(value)
     except (TypeError, ValueError):
         return False
-
-
-def _told(
-    pairs: Sequence[Pair], away: Sequence[Pair], ours: Mapping[str, Profile], theirs: Mapping[str, Profile]
-) -> list[str]:
-    """What was found, for the user: pairs with their scores, doubtful ones first, and what was left."""
-    renamed = [pair for pair in pairs if pair.source != pair.target]
-    doubtful = [str(pair) for pair in renamed if pair.doubtful]
-    sure = [str(pair) for pair in renamed if not pair.doubtful]
-    told = [f"{len(pairs)} of {len(theirs)} are known to the source, {len(pairs) - len(renamed)} by the same name"]
-    told += [f"doubtful, correct them with --align: {', '.join(doubtful)}"] if doubtful else []
-    told += [", ".join(sure)] if sure else []
-    told += [
-        f"outside of the source's numbers, and not shown to it: {', '.join(pair.target for pair in away)}"
-    ] if away else []  # fmt: skip
-    if lacking := [name for name in ours if name not in {pair.source for pair in pairs}]:
-        told.append(f"not there: {', '.join(lacking)}")
-    return [f"Columns: {'; '.join(told)}."]
 
 
 def _unseen(pair: Pair, source: Table, theirs: Profile) -> str | None:
