@@ -3,8 +3,9 @@
     python benchmarks/tables.py columns
     python benchmarks/tables.py adult --targets Sales Tech-support
     python benchmarks/tables.py housing --labels 50 200 1000
+    python benchmarks/tables.py overlap
 
-Three questions on real tables, which are fetched as `headstart data` does it:
+Four questions on real tables, which are fetched as `headstart data` does it:
 
 - columns: three tables whose columns are renamed and shuffled, and of which the rows are others (another occupation,
   another half of California, another division of the shop). How many columns are aligned without help?
@@ -13,10 +14,13 @@ Three questions on real tables, which are fetched as `headstart data` does it:
 - housing: the source is made from the districts north of 36 degrees; of those in the south 50, 200 or 1 000 have a
   label.
 
-Source columns keep their names in the last two. Each fit is ``headstart.fit`` as a user calls it (``--method auto``)
-and is made twice: where the source keeps no rows, the controls are boosting or a linear model on the target alone and
-the network from fresh weights; where it keeps them, also boosting on the rows of both tables. All choices are made by
-cross-validation on the labelled rows; test rows are read once.
+- overlap: of 3 000 other rows some were put among those of the source. How many are told from rows that are equal by
+  chance, with all columns, without the one that divides the tables, and without telling ones, so that many are equal?
+
+Source columns keep their names in the second and third. Each fit is ``headstart.fit`` as a user calls it (``--method
+auto``) and is made twice: where the source keeps no rows, the controls are boosting or a linear model on the target
+alone and the network from fresh weights; where it keeps them, also boosting on the rows of both tables. All choices are
+made by cross-validation on the labelled rows; test rows are read once.
 
 Measured, one thread of a busy machine: docs/applications/tables.md. Adult, ten occupations, ``--rows 10000 --test 3000
 --effort quick``: what ships is 2.8 points better than the control on 100 labels alone, 0.4 worse than boosting on both
@@ -37,6 +41,8 @@ import numpy as np
 
 import headstart
 from headstart.datasets import shelf
+from headstart.evidence import contamination
+from headstart.nn import row_hashes
 from headstart.sources.schema_matching import Profile, match
 
 Columns = dict[str, list[Any]]
@@ -71,6 +77,16 @@ ROWS = 200
 """Rows of the other table whose columns are aligned."""
 
 LABELS, OCCUPATIONS = 100, 10
+
+LEFT_OUT = {
+    "adult": ("occupation", "fnlwgt", "age"),
+    "california_housing": ("Latitude", "Longitude", "MedInc", "AveRooms", "AveBedrms", "AveOccup"),
+    "clothing_reviews": ("Division Name", "Clothing ID", "Age"),
+}
+"""Columns without which more rows are equal by chance: that which says of which table a row is, and telling ones."""
+
+OTHERS = 3000
+"""Rows of the other table of which some are in the source."""
 
 
 def table(name: str) -> Columns:
@@ -127,6 +143,41 @@ def columns_of(seeds: int) -> None:
                 f"wrong and not marked: {sure or 'none'}; marked as doubtful: {', '.join(doubtful) or 'none'}",
                 flush=True,
             )  # fmt: skip
+
+
+# --- rows in both tables -------------------------------------------------------------------------------------------
+
+
+def overlap(name: str, style: str, share: float, seed: int) -> str:
+    """How many of `OTHERS` rows the source is found to have learned from, where it did of ``share`` of them."""
+    whole = distinct(table(name))
+    theirs, generator = np.flatnonzero(away(name, whole)), np.random.default_rng(seed)
+    ours = generator.permutation(theirs)[:OTHERS]
+    known = np.concatenate([np.flatnonzero(~away(name, whole)), ours[: int(share * len(ours))]])
+    plain = [column for column in whole if any(isinstance(value, str) for value in whole[column])]
+    left = LEFT_OUT[name] if style == "few" else LEFT_OUT[name][:1] if style == "most" else ()
+    names = [column for column in RENAMED[name] if column not in left]
+    cells = [row_hashes.cells(c, "category" if c in plain else "number", whole[c]) for c in names]
+    hashes = row_hashes.rows(cells)
+    mine, source = hashes[ours], hashes[known]
+    equal = row_hashes.among(source, [column[ours] for column in cells])
+    chance = contamination.by_chance(mine, len(source), row_hashes.repeated(source))
+    same = equal & contamination.alone(mine)
+    told = int(same.sum()) if same.sum() > chance else 0
+    right = int(same[: int(share * len(ours))].sum()) if told else 0
+    return (
+        f"{name:<18} {style:<4} columns {share:>5.0%} in both  {equal.sum():>5} of "
+        f"{len(ours)} equal, {same.sum()} of them unlike all others, at most {chance:.0f} by chance; left out {told}, "
+        f"of which in both {right}"
+    )
+
+
+def overlaps(seeds: int) -> None:
+    """The table of rows that are in both."""
+    for name in RENAMED:
+        for style, share in ((style, s) for style in ("all", "most", "few") for s in (0.0, 0.01, 0.1, 0.5)):
+            for seed in range(seeds):
+                print(overlap(name, style, share, seed), flush=True)
 
 
 # --- worth ---------------------------------------------------------------------------------------------------------
@@ -218,7 +269,7 @@ def housing(given: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=("columns", "adult", "housing"))
+    parser.add_argument("what", choices=("columns", "overlap", "adult", "housing"))
     parser.add_argument("--targets", nargs="*", help="occupations; the ten largest by default")
     parser.add_argument("--labels", nargs="*", type=int)
     parser.add_argument("--test", type=int, default=5000, help="test rows at most")
@@ -231,6 +282,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.what == "columns":
         columns_of(given.seeds)
+        return
+    if given.what == "overlap":
+        overlaps(given.seeds)
         return
     found = (adult if given.what == "adult" else housing)(given)
     for kind in ("alone", "pooled too"):

@@ -65,6 +65,21 @@ def test_a_dry_run_shows_the_columns(home, capsys):
     assert "HS-USAGE-001" in capsys.readouterr().err
 
 
+def test_rows_that_the_source_has_learned_from_are_said_to_be_left_out(home, capsys):
+    ages = np.random.default_rng(5).uniform(20, 80, 120).tolist()
+    mine = people(60, seed=1) | {"age": ages[:60]}
+    headstart.pretrain(mine, home / "mine", target="label", epochs=1)
+    more = people(60, seed=2) | {"age": ages[60:]}
+    both = {name: [*more[name], *mine[name][:20]] for name in mine}
+    table = write(home / "both.csv", both | {"split": ["train"] * 30 + ["test"] * 50})
+    fit = ["fit", str(table), "-t", "label", "--source", str(home / "mine"), "--method", "probe", "--no-control"]
+    assert cli.main([*fit, "--out", str(home / "run"), "-q"]) == 0
+    assert "mine has learned from 20 of the 50 test rows (40.0%)" in " ".join(capsys.readouterr().out.split())
+    record = headstart.load(home / "run").record
+    assert record.data["splits"]["test"] == 30 and record.data["known"] == 20
+    assert not list((home / "run").rglob("hashes.safetensors")), "a run knows nothing of the source's rows"
+
+
 def test_columns_are_not_aligned_with_nothing(home):
     with pytest.raises(UsageError, match=r"HS-USAGE-001.*--align.*none is named"):
         headstart.fit(people(40), "label", align={"town": "town"}, out=home / "run")

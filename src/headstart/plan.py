@@ -16,6 +16,7 @@ from headstart.methods.base import Method, Need, Problem, make
 from headstart.methods.network import GradientMethod, layer_rows
 from headstart.report.layers import LayerTable
 from headstart.sources.base import Source
+from headstart.sources.schema_matching import TOLD
 from headstart.tasks.base import SEVERAL, Task
 from headstart.types import Json, LayerRow
 
@@ -100,15 +101,15 @@ def dry_run(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
         else:
             rows = layer_rows(source, head, [])
             rows[-1] = LayerRow("head", rows[-1].parameters, 1.0, None)
+    matched = [note for note in dataset.notes if note.startswith(TOLD)]
+    matched += source.notes if source is not None else ()
     facts = {
         "data": f"{len(dataset):,} rows from {dataset.origin}"
         + (f", {len(dataset.rejects)} rejected" if dataset.rejects else ""),
         "columns": ", ".join(f"{c.name} ({c.role}, {c.kind})" for c in dataset.columns if c.role != "unused"),
         "task": task.describe(),
         "source": source.card.name if source is not None else "none",
-        **(
-            {"matched": " ".join(source.notes).removeprefix("Columns: ")} if source is not None and source.notes else {}
-        ),
+        **({"matched": " ".join(matched).removeprefix(TOLD)} if matched else {}),
         "methods": " -> ".join(method.name for method in tried) or "baseline",
     }
     return Plan(rows, facts)

@@ -90,6 +90,7 @@ def record(
             },
             "procedure": parts.procedure,
             "moved": parts.moved,
+            "known": parts.known,
         },
         task=task_facts(task, ", ".join(column.name for column in dataset.with_role("target"))),
         source=source.card.to_json() if source is not None else {},

@@ -29,6 +29,8 @@ from headstart.methods.network import GradientMethod, NetworkFitted, Rows
 from headstart.nn.boosting import Boosted, fit_boosting
 from headstart.nn.leaves import leaves, places, tables
 from headstart.nn.linear import assign_folds, strata_of
+from headstart.nn.row_hashes import cells
+from headstart.nn.row_hashes import rows as row_hashes
 from headstart.nn.tables import TableFeatures, coded
 from headstart.nn.tabular import HIDDEN, Sizes, Tabular
 from headstart.pretraining import Pretrained, claimed, settle
@@ -163,6 +165,7 @@ def pretrain(
         origin=f"trained by headstart pretrain to predict {target} from {len(rows):,} rows",
         description=f"{target} from {len(rows.inputs)} columns of {Path(rows.origin).name or 'rows in memory'}"[:300],
     )  # fmt: skip
+    source.hashes = np.sort(row_hashes([cells(each.name, each.kind, rows.values(each.name)) for each in rows.inputs]))
     with disk.workspace(place) as work:
         source.save(work / "source")
         if keep_rows:

@@ -21,6 +21,7 @@ from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
 from headstart.disk import write_error
 from headstart.errors import ArtefactError, DataError, UsageError
+from headstart.evidence.contamination import uncontaminated
 from headstart.evidence.controls import controls
 from headstart.evidence.evaluation import evaluate
 from headstart.evidence.splits import split
@@ -173,7 +174,7 @@ def fit(
         extractor = Extractor(chosen, precision=precision, backend=backend, cache=cached, report=report)
         if learned.independent:  # of windows few are ever passed through a frozen source
             extractor.ensure(dataset.without("target"), outputs_read(transfers, extractor, learned))
-    parts = without_twins(parts, extractor, learned)
+    parts = uncontaminated(without_twins(parts, extractor, learned), chosen, control)
     learned = learned.relearned(parts.labelled())
     clock.lap("features")
     problem = Problem(

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from headstart.adapting.aligning import renamed
 from headstart.cache import key
 from headstart.datasets.base import Column, Dataset
 from headstart.datasets.read import read
@@ -87,11 +88,13 @@ def after_run(folder: str | Path, to: Any, *, limit: int | None, **fixed: Any) -
 def two(
     data: Any, to: Any, *, target: str | None, domain: str | None, value: str | None, input: str | Sequence[str] | None,
     roles: Mapping[str, str] | None, kinds: Mapping[str, str] | None, limit: int | None, use_labels: bool = False,
+    align: Mapping[str, str] | None = None,
 ) -> Two:  # fmt: skip
-    """Read both domains; arguments as in `headstart.adapt`.
+    """Read both domains; arguments as in `headstart.adapt`. Of two tables the labelled one takes on the names of the
+    other's columns (`aligning.renamed`).
 
     Raises UsageError HS-USAGE-001 where it is not said what to adapt to, or labels are to be used and not some of the
-    rows have one, DataError HS-DATA-012 where one of the two domains has no rows, and what `read` raises.
+    rows have one, DataError HS-DATA-012 where one of the two domains has no rows, and what `read` and `renamed` raise.
     """
     if to is None and (domain is None or value is None):
         raise UsageError(
@@ -112,6 +115,16 @@ def two(
     if to is None:
         assert domain is not None and value is not None
         return _parted(given, domain, value, use_labels)
+    if given.modality == "table":
+        given = renamed(given, to, limit=limit, align=align, all_of=bool(input))
+        if isinstance(to, Dataset):
+            named = {column.name for column in given.inputs}
+            to = to.assign(unused=[column.name for column in to.inputs if column.name not in named])
+    elif align:
+        raise UsageError(
+            "HS-USAGE-001", f"--align is for the columns of tables; the input of {given.origin} is {given.modality}.",
+            "Leave it out.",
+        )  # fmt: skip
     return _joined(given, to, limit) if use_labels else _paired(given, to, limit)
 
 
@@ -220,5 +233,5 @@ def _in_domains(rows: Dataset, names: Sequence[str], domain: str, values: Sequen
     table = rows.table.select_columns(list(names)).add_column(domain, list(values))
     return Dataset(
         table, [*columns, Column(domain, "domain", "category")], origin=rows.origin, root=rows.root,
-        rejects=rows.rejects, numbers=rows.numbers,
+        rejects=rows.rejects, numbers=rows.numbers, notes=rows.notes,
     )  # fmt: skip

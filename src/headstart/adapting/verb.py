@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart import artefact, catalog
+from headstart import artefact, catalog, plan
 from headstart.adapting import from_run, reading
 from headstart.adapting.recording import recorded
 from headstart.artefact import Artefact
@@ -67,9 +67,11 @@ def adapt(
     fresh: bool = False,
     score_labels: bool = False,
     use_labels: bool = False,
+    align: Mapping[str, str] | None = None,
+    dry_run: bool = False,
     trust_remote_code: str | None = None,
     report: Callable[[str, int, int], None] | None = None,
-) -> Artefact:
+) -> Any:
     """A model for the rows of ``to``, which need no labels, from the labelled rows of ``data``, or from a run.
 
     data: as `headstart.fit` reads it, or the folder of a run, whose model goes on to ``to`` while no other row is read
@@ -79,13 +81,16 @@ def adapt(
     (see ``headstart methods``), or ``auto``, which decides by unlabelled rows alone (`headstart.methods.adapt`; of a
     run it is ``shot``). score_labels: where the target domain has labels, also what a head that knew them would reach
     (the oracle gap). use_labels: rows of the target domain that have a label, while others have none, join the labelled
-    rows, for every method; `tradaboost` tells them from the others. The rest as in `headstart.fit`.
+    rows, for every method; `tradaboost` tells them from the others. align: of two tables, column of ``data`` -> that of
+    ``to``, or empty for none, over what is found (`headstart.adapting.aligning`); the model reads the names of ``to``.
+    The rest as in `headstart.fit`.
 
     Labels of the target domain, where there are any, are read once, after all models are fixed, for the score; with
     ``use_labels`` there is none.
 
-    Returns an `Artefact`. Raises UsageError HS-USAGE-001 where it is not said what to adapt to or the method does not
-    adapt, MethodError HS-METHOD-003 for a task or source that it cannot do, and what `headstart.fit` raises.
+    Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises UsageError HS-USAGE-001 where it is not said what to
+    adapt to or the method does not adapt, MethodError HS-METHOD-003 for a task or source that it cannot do, and what
+    `headstart.fit` raises.
     """
     report = report or (lambda stage, done, total: None)
     if reading.is_run(data):
@@ -94,6 +99,7 @@ def adapt(
             fresh=fresh, report=report, fixed={
                 "target": target, "domain": domain, "value": value, "input": input, "task": task, "roles": roles,
                 "kinds": kinds, "source": source != "auto", "backend": backend != "auto", "score_labels": score_labels,
+                "align": align, "dry_run": dry_run,
             },
         )  # fmt: skip
     from_run.refuse_labels(method, data)
@@ -101,15 +107,21 @@ def adapt(
     _adapts(method)
     two = reading.two(
         data, to, target=target, domain=domain, value=value, input=input, roles=roles, kinds=kinds, limit=limit,
-        use_labels=use_labels,
+        use_labels=use_labels, align=align,
     )  # fmt: skip
     learned = infer_task(two.labelled, task)
     with trusting(trust_remote_code):
-        chosen = choose_source(two.labelled, GLYPH if source == "auto" and signs(two) else source)
+        wanted = GLYPH if source == "auto" and signs(two) else source
+        chosen = choose_source(two.labelled, wanted, align if to is None else None)
     how = _named(method, settings or {}, chosen)
     given: list[Need] = ["domain", "unlabelled"]
     how.admit(learned, chosen, two.labelled, given if two.own is None else [*given, "few"])
     clock.lap("reading")
+    controls = [_control(how)] if how.role != "control" else []
+    if two.own is not None and how.name != TARGET_ONLY:
+        controls.insert(0, _control(how, TARGET_ONLY))
+    if dry_run:
+        return plan.dry_run(two.labelled, learned, chosen, [how, *controls], seed)
     folder = claim(out, two.labelled.origin)
     facts = _request(two, learned, chosen, how, seed, precision, score_labels)
     if not fresh and (done := finished(folder, facts)) is not None:
@@ -119,16 +131,13 @@ def adapt(
     problem = Problem(
         two.labelled, None, learned, chosen, extractor, seed=seed, folder=work, report=report, domain=two.target,
         unlabelled=two.target,
-        options={"precision": precision}, own=two.own,
+        options={"precision": precision}, own=two.own, notes=list(two.labelled.notes),
     )  # fmt: skip
     if extractor is not None and (read := how.outputs_read(extractor, learned)):
         for rows in (two.labelled, two.target):
             extractor.ensure(rows.without("target"), read)
         clock.lap("features")
     models: list[Fitted] = []
-    controls = [_control(how)] if how.role != "control" else []
-    if two.own is not None and how.name != TARGET_ONLY:
-        controls.insert(0, _control(how, TARGET_ONLY))
     for each in [how, *controls]:
         beside = models[0].control if models and each is controls[-1] else None
         models.append(beside or each.fit(problem))
@@ -142,9 +151,9 @@ def adapt(
     clock.lap("scores")
     written = recorded(two, learned, chosen, models, judged, told, problem, extractor, clock, folder, facts)
     written.command = command_line(
-        "adapt", [two.labelled, to], target=written.task["target"], domain=domain, value=value, input=input,
-        roles=roles, kinds=kinds, task=task, source=source, method=how.name, settings=settings, use_labels=use_labels,
-        score_labels=score_labels, limit=limit, precision=precision, backend=backend,
+        "adapt", [two.labelled, to], target=target or written.task["target"], domain=domain, value=value, input=input,
+        roles=roles, kinds=kinds, task=task, source=source, method=how.name, settings=settings, align=align,
+        use_labels=use_labels, score_labels=score_labels, limit=limit, precision=precision, backend=backend,
         trust_remote_code=trust_remote_code, seed=seed, out=folder,
     )  # fmt: skip
     columns = [column for column in two.labelled.columns if column.role in ("input", "target")]

@@ -12,6 +12,7 @@ from headstart import flags
 from headstart.console import Answer, Progress
 from headstart.options import (
     SETTINGS,
+    Align,
     Backend,
     Fresh,
     GroupColumn,
@@ -56,6 +57,10 @@ def adapt(
     use_labels: Annotated[
         bool, typer.Option("--use-labels", help="Learn from the rows of the target domain that have a label.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show which column is which and what would be tried, and stop.")
+    ] = False,
+    align: Align = None,
     seed: Seed = 0,
     out: RunFolder = None,
     limit: Limit = None,
@@ -104,8 +109,10 @@ def adapt(
             fresh=fresh,
             score_labels=score_labels,
             use_labels=use_labels,
+            align=pairs(align, "--align", "labelled table's column=column there") or None,
+            dry_run=dry_run,
             report=report,
         )
     from headstart.report.terminal import page
 
-    return Answer(result.to_json(), page(result.record, sys.stdout))
+    return Answer(result.to_json(), result.text() if dry_run else page(result.record, sys.stdout))

@@ -64,6 +64,16 @@ def read(
     return typed(parsed, origin, target, options, dict(roles or {}), limit, known)
 
 
+def column_names(source: Any, inputs: Sequence[str] = ()) -> list[str]:
+    """The names of the columns, as they stand in a table. inputs: named input columns.
+
+    Raises what `read` raises of the file.
+    """
+    if isinstance(source, Dataset):
+        return list(source.table.column_names)
+    return list(_parse(source, Options(inputs=tuple(inputs), for_prediction=True))[0].table.column_names)
+
+
 def _parse(source: Any, options: Options) -> tuple[Parsed, str]:
     if not isinstance(source, str | os.PathLike):
         from headstart.datasets import memory

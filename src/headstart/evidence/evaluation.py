@@ -188,6 +188,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         len(rows), task.strata(values), groups, time=time_order(rows), folds=5, repeats=1 if gradient else 4,
         seed=problem.seed,
     )  # fmt: skip
+    pairs = parts.judging(pairs)
     entries, scores, others = [], {}, []
     folded = worth_folding(problem, methods, final, task)
     for number, method in enumerate(folded):

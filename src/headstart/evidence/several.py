@@ -237,6 +237,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method]) -> Eval
         len(rows), task.strata(values), evaluation.together(rows), time=time_order(rows), folds=5,
         repeats=1 if gradient else 4, seed=problem.seed,
     )  # fmt: skip
+    pairs = parts.judging(pairs)
     left, final = _networks(methods, task) * (len(pairs) + 1), {}
     for method in methods:
         count = _networks([method], task)

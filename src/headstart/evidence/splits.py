@@ -105,7 +105,9 @@ class Split:
 
     procedure: ``holdout``, or ``cross-validation`` where test is empty and the verdict comes from folds of
     `labelled`. moved: test rows that had a twin in train and left the test. fixed: a split column chose the test.
-    apart: groups or time keep test and train apart, so that twins may not join train.
+    apart: groups or time keep test and train apart, so that twins may not join train. known: rows that the source has
+    learned from and that were to judge it (`headstart.evidence.contamination`). judges: bool [n] of `labelled`, those
+    that may be tested on in a fold; None for all.
     """
 
     train: Dataset
@@ -117,10 +119,18 @@ class Split:
     notes: list[str] = field(default_factory=list)
     fixed: bool = False
     apart: bool = False
+    known: int = 0
+    judges: Array | None = None
 
     def labelled(self) -> Dataset:
         """Train and validation rows together."""
         return self.train if self.valid is None else self.train.followed_by(self.valid)
+
+    def judging(self, pairs: Sequence[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
+        """Folds (train, test) of `labelled` without the test rows that judge nothing."""
+        if self.judges is None:
+            return list(pairs)
+        return [(train, test[self.judges[test]]) for train, test in pairs if self.judges[test].any()]
 
 
 def split(

@@ -36,7 +36,9 @@ def summary(record: Record, *, width: int | None = None) -> str:
 def rows(record: Record) -> list[tuple[str, str]]:
     """The lines of the summary as (label, text)."""
     lines = [("task", _task(record)), ("source", _source(record))]
-    lines += [("columns", note.removeprefix("Columns: ")) for note in record.notes if note.startswith("Columns: ")]
+    for label in ("Columns", "Rows"):
+        notes = [note for note in record.notes if note.startswith(f"{label}: ")]
+        lines += [(label.lower(), note.removeprefix(f"{label}: ")) for note in notes]
     lines += [*labelling.lines(record), *anomalies.lines(record), *domains.lines(record)]
     unseen = (record.adaptation is not None or record.anomalies is not None) and not record.metrics
     if text := "" if record.labelling or unseen else scores(record):

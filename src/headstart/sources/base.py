@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -45,6 +45,16 @@ class Card:
     def to_json(self) -> Json:
         """The card as plain JSON values."""
         return asdict(self)
+
+
+class Seen(NamedTuple):
+    """rows: bool [N], which rows the source has learned from. hashes: uint64 [N] of what was compared of each row.
+    among: of how many rows it has learned. repeated: the share of those that are equal to another of them."""
+
+    rows: np.ndarray
+    hashes: np.ndarray
+    among: int
+    repeated: float
 
 
 class Source(ABC):
@@ -127,6 +137,10 @@ class Source(ABC):
         """The labelled rows that it learned from, column by column, under the names of those it is settled for; None
         where it keeps none. The target column comes last.
         """
+        return None
+
+    def seen(self, dataset: Dataset) -> Seen | None:
+        """Which of these rows it has learned from, by their inputs; None where that cannot be told."""
         return None
 
     def settings(self) -> Json:

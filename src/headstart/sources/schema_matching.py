@@ -26,6 +26,9 @@ Array: TypeAlias = np.ndarray
 Alike: TypeAlias = Callable[[Sequence[str], Sequence[str]], Array]
 """How alike names are: [n], [m] -> [n,m], 0 to 1."""
 
+TOLD = "Columns: "
+"""How the line begins that says which column is which."""
+
 STEPS = 33
 """Quantiles that are kept of a column of numbers."""
 
@@ -153,6 +156,29 @@ def _assigned(ours: Sequence[Profile], theirs: Sequence[Profile], alike: Alike) 
         if kinds[row, column] and (score >= LEAST or equal[row, column]):
             found.append((ours[row].name, theirs[column].name, score, bool(unsure)))
     return found
+
+
+def told(
+    pairs: Sequence[Pair], ours: Sequence[str], theirs: Sequence[str], known: str = "known to the source",
+    away: Sequence[Pair] = (),
+) -> str:  # fmt: skip
+    """What was found, for the user: pairs with their scores, doubtful ones first, and what was left.
+
+    ours, theirs: names of the columns. known: what is said of a column that has a partner. away: pairs that the source
+    is not asked about.
+    """
+    renamed = [pair for pair in pairs if pair.source != pair.target]
+    doubtful = [str(pair) for pair in renamed if pair.doubtful]
+    sure = [str(pair) for pair in renamed if not pair.doubtful]
+    parts = [f"{len(pairs)} of {len(theirs)} are {known}, {len(pairs) - len(renamed)} by the same name"]
+    parts += [f"doubtful, correct them with --align: {', '.join(doubtful)}"] if doubtful else []
+    parts += [", ".join(sure)] if sure else []
+    parts += [
+        f"outside of the source's numbers, and not shown to it: {', '.join(pair.target for pair in away)}"
+    ] if away else []  # fmt: skip
+    if lacking := [name for name in ours if name not in {pair.source for pair in pairs}]:
+        parts.append(f"not there: {', '.join(lacking)}")
+    return f"{TOLD}{'; '.join(parts)}."
 
 
 def plain(name: str) -> str:

@@ -22,22 +22,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from headstart.errors import DataError, SourceError
 from headstart.nn.boosting import Boosted
 from headstart.nn.leaves import leaves, tables
-from headstart.nn.tables import TableFeatures, coded
+from headstart.nn.row_hashes import TRIES, among, cells, repeated, tries
+from headstart.nn.row_hashes import rows as row_hashes
+from headstart.nn.tables import MOST_LEVELS, TableFeatures, coded
 from headstart.nn.tabular import Sizes, Tabular
 from headstart.sources import weights
-from headstart.sources.base import Card, Source
-from headstart.sources.schema_matching import INSIDE, Pair, Profile, inside, match
+from headstart.sources.base import Card, Seen, Source
+from headstart.sources.schema_matching import INSIDE, Pair, Profile, inside, match, told
 from headstart.types import Batch, Features, Json, Sample
 
 if TYPE_CHECKING:
     from headstart.datasets.base import Dataset
 
-TREES, ROWS = "trees.json", "rows.parquet"
+TREES, ROWS, HASHES = "trees.json", "rows.parquet", "hashes.safetensors"
 MASKED = 0.1
 """Share of the cells that the network does not see in training."""
 
@@ -50,7 +53,8 @@ class Table(Source):
 
     profiles: of the source's columns. reader: how they become numbers. trees: the boosted trees. names: column of the
     source -> the one of the rows that stands for it, or None where there is none. target: the column that was
-    predicted. rows_at: the file of the rows that it learned from, where they are kept.
+    predicted. rows_at: the file of the rows that it learned from, where they are kept. hashes: of those rows, uint64
+    [M] (`headstart.nn.row_hashes`), or None.
     """
 
     provider = "table"
@@ -59,11 +63,13 @@ class Table(Source):
     def __init__(
         self, network: nn.Module, card: Card, sizes: Sizes, profiles: Sequence[Profile], reader: TableFeatures,
         trees: Boosted, target: str, names: Mapping[str, str | None] | None = None, rows_at: Path | None = None,
+        hashes: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         super().__init__(card, network)
         self.sizes, self.profiles, self.reader, self.trees = sizes, tuple(profiles), reader, trees
-        self.target, self.rows_at = target, rows_at
+        self.target, self.rows_at, self.hashes = target, rows_at, hashes
         self.names = dict(names) if names is not None else {plan.name: plan.name for plan in reader.plans}
+        self.pairs = {ours: theirs for ours, theirs in self.names.items() if theirs is not None}
         self._starts = tables(trees)[0]
         self._levels = {
             plan.name: {level.strip().lower(): level for level in reversed(plan.levels)} for plan in reader.plans
@@ -89,23 +95,24 @@ class Table(Source):
             )  # fmt: skip
         other = self._copy()
         other.names = {**dict.fromkeys(ours), **{p.source: p.target for p in pairs if p not in away}}
-        other.notes = (*_told(pairs, away, ours, theirs), *(
+        other.pairs = {p.source: p.target for p in pairs}  # those that it is not shown tell rows apart all the same
+        other.notes = (told(pairs, list(ours), list(theirs), away=away), *(
             note for pair in pairs if (note := _unseen(pair, self, theirs[pair.target])) is not None
-        ))  # fmt: skip
+        ), *other._untold())  # fmt: skip
         return other
 
     def _copy(self) -> Table:
         other = self.with_network(self.network)
         other.classifier, other.classes = self.classifier, self.classes
         assert isinstance(other, Table)
-        other.rows_at = self.rows_at
+        other.rows_at, other.hashes = self.rows_at, self.hashes
         return other
 
     def with_network(self, network: nn.Module) -> Source:
-        """See `Source.with_network`; without the rows, which belong to the source alone."""
+        """See `Source.with_network`; without the rows and their hashes, which belong to the source alone."""
         other = super().with_network(network)
         assert isinstance(other, Table)
-        other.rows_at = None
+        other.rows_at = other.hashes = None
         return other
 
     def rows(self) -> Mapping[str, Sequence[Any]] | None:
@@ -116,6 +123,39 @@ class Table(Source):
         return {self.names[plan.name] or plan.name: own[plan.name] for plan in self.reader.plans} | {
             self.target: own[self.target]
         }
+
+    def seen(self, dataset: Dataset) -> Seen | None:
+        """See `Source.seen`: by the columns that both have where rows are kept; else by the hashes of whole rows, with
+        every category that a column which is missing here may hold."""
+        kinds = {profile.name: profile.kind for profile in self.profiles}
+        here = [cells(ours, kinds[ours], dataset.values(theirs)) for ours, theirs in self.pairs.items()]
+        missing = [name for name in kinds if name not in self.pairs]
+        if self.rows_at is not None and (missing or self.hashes is None):
+            own = _columns(self.rows_at, self.rows_at.stat().st_mtime_ns)
+            known = row_hashes([cells(ours, kinds[ours], own[ours]) for ours in self.pairs])
+            return Seen(among(known, here), row_hashes(here), len(known), repeated(known))
+        if self._untold() or self.hashes is None:
+            return None
+        tried = [self._possible(name) for name in missing]
+        return Seen(among(self.hashes, here, tried), row_hashes(here), len(self.hashes), repeated(self.hashes))
+
+    def _possible(self, name: str) -> np.ndarray:
+        """The cells of every value that a column of categories may hold."""
+        plan = next(plan for plan in self.reader.plans if plan.name == name)
+        return np.unique(cells(name, plan.kind, [None, *plan.levels]))
+
+    def _untold(self) -> list[str]:
+        """A line where it cannot be told which rows it has learned from."""
+        if self.rows_at is not None:
+            return []
+        plans = [plan for plan in self.reader.plans if plan.name not in self.pairs]
+        many = [plan.name for plan in plans if plan.kind != "category" or len(plan.levels) >= MOST_LEVELS]
+        if not many and tries([self._possible(plan.name) for plan in plans]) > TRIES:
+            many = [plan.name for plan in plans]
+        if self.hashes is not None and not many:
+            return []
+        lacks = f"it keeps no rows, and {', '.join(many)} is not here" if many else "it knows nothing of its rows"
+        return [f"Rows: whether {self.card.name} has learned from some of these cannot be told: {lacks}."]
 
     # --- features ------------------------------------------------------------------------------------------------
 
@@ -204,11 +244,13 @@ class Table(Source):
         }  # fmt: skip
 
     def save(self, folder: Path) -> None:
-        """See `Source.save`; besides, ``trees.json`` and, where they are kept, ``rows.parquet``."""
+        """See `Source.save`; besides, ``trees.json``, ``hashes.safetensors`` and, of kept rows, ``rows.parquet``."""
         weights.write(folder, self)
         (folder / TREES).write_text(json.dumps(vars(self.trees)), encoding="utf-8")
         if self.rows_at is not None and self.rows_at != folder / ROWS:
             shutil.copyfile(self.rows_at, folder / ROWS)
+        if self.hashes is not None:
+            save_file({"rows": self.hashes}, folder / HASHES)
 
     @classmethod
     def load(cls, folder: Path) -> Table:
@@ -229,7 +271,10 @@ class Table(Source):
         rows_at = folder / ROWS if (folder / ROWS).is_file() else None
         profiles = [Profile.from_json(each) for each in settings["profiles"]]
         filled = weights.fill(network, tensors, card.name)
-        source = cls(filled, card, sizes, profiles, reader, trees, settings["target"], settings["names"], rows_at)
+        hashes = load_file(folder / HASHES)["rows"] if (folder / HASHES).is_file() else None
+        source = cls(
+            filled, card, sizes, profiles, reader, trees, settings["target"], settings["names"], rows_at, hashes
+        )
         source.classifier, source.classes = weights.read_classifier(folder)
         return source
 
@@ -253,24 +298,6 @@ def _is(kind: str, value: Any) -> bool:
         return kind != "number" or float(value) == float(value)
     except (TypeError, ValueError):
         return False
-
-
-def _told(
-    pairs: Sequence[Pair], away: Sequence[Pair], ours: Mapping[str, Profile], theirs: Mapping[str, Profile]
-) -> list[str]:
-    """What was found, for the user: pairs with their scores, doubtful ones first, and what was left."""
-    renamed = [pair for pair in pairs if pair.source != pair.target]
-    doubtful = [str(pair) for pair in renamed if pair.doubtful]
-    sure = [str(pair) for pair in renamed if not pair.doubtful]
-    told = [f"{len(pairs)} of {len(theirs)} are known to the source, {len(pairs) - len(renamed)} by the same name"]
-    told += [f"doubtful, correct them with --align: {', '.join(doubtful)}"] if doubtful else []
-    told += [", ".join(sure)] if sure else []
-    told += [
-        f"outside of the source's numbers, and not shown to it: {', '.join(pair.target for pair in away)}"
-    ] if away else []  # fmt: skip
-    if lacking := [name for name in ours if name not in {pair.source for pair in pairs}]:
-        told.append(f"not there: {', '.join(lacking)}")
-    return [f"Columns: {'; '.join(told)}."]
 
 
 def _unseen(pair: Pair, source: Table, theirs: Profile) -> str | None:
