@@ -1,37 +1,55 @@
 """A source of items: ``headstart pretrain INTERACTIONS --user COLUMN --item COLUMN`` learns how items go together.
 
 The weights between items are EASE (`headstart.nn.ease`) on all users; the strength of its ridge is chosen by NDCG@10 on
-users left out. What is saved is a folder that ``--source`` takes: the weights of the `MOST` most popular items, their
-identifiers and their popularity, and nothing of any user.
+users left out. With ``--objective sasrec`` a transformer over histories in order of time (`headstart.nn.sasrec`) is
+learned besides, its epoch chosen on users left out. What is saved is a folder that ``--source`` takes: the weights of
+the `MOST` most popular items, their identifiers and their popularity, and nothing of any user.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headstart.datasets.read import read
-from headstart.errors import DataError
+from headstart.errors import DataError, UsageError, did_you_mean
 from headstart.methods.base import Problem
 from headstart.methods.items import STRENGTHS, Ridge, choose, encoded, joined
+from headstart.methods.sasrec_scratch import SASRecScratch
 from headstart.nn.item_weights import matrix
+from headstart.sources.base import Source
 from headstart.sources.items import Items, of_table
+from headstart.sources.sasrec import fresh
 from headstart.tasks.recommendation import Recommendation
 from headstart.types import Json
 
+OBJECTIVES = ("ease", "sasrec")
+"""What may be learned; auto: the first."""
+
+Report = Callable[[str, int, int], None]
+
 
 def learned(
-    data: Any, name: str, *, input: str | Sequence[str] | None, roles: Mapping[str, str],
-    kinds: Mapping[str, str] | None, seed: int = 0,
-) -> tuple[Items, Json, list[str]]:  # fmt: skip
+    data: Any, name: str, *, objective: str = "auto", epochs: int = 0, batch_size: int = 0, learning_rate: float = 0.0,
+    budget: float | None = None, input: str | Sequence[str] | None, roles: Mapping[str, str],
+    kinds: Mapping[str, str] | None, seed: int = 0, precision: str = "auto", report: Report | None = None,
+) -> tuple[Source, Json, list[str]]:  # fmt: skip
     """The source, facts (objective, rows, items, strength, score, seconds) and notes.
 
-    Raises DataError HS-DATA-002 where several tables are given, and what `read` and `Recommendation.learn` raise.
+    epochs, batch_size, learning_rate (0: as the method ``sasrec`` has them) and budget (seconds) are of the
+    transformer. Raises UsageError HS-USAGE-001 for an unknown objective, DataError HS-DATA-002 where several tables are
+    given, and what `read` and `Recommendation.learn` raise.
     """
+    if objective not in ("auto", *OBJECTIVES):
+        raise UsageError(
+            "HS-USAGE-001", f'there is no objective "{objective}" for interactions.',
+            did_you_mean(objective, OBJECTIVES),
+        )  # fmt: skip
     begun = time.monotonic()
     given = list(data) if isinstance(data, list | tuple) else [data]
     if len(given) != 1:
@@ -53,9 +71,33 @@ def learned(
     facts: Json = {
         "objective": "ease", "datasets": 1, "rows": len(rows), "interactions": int(X.nnz), "items": len(source.ids),
         "strength": choice.recipe.settings["strength"], "ndcg@10": max(scores.values()),
-        "seconds": round(time.monotonic() - begun, 1),
     }  # fmt: skip
-    return source, facts, [*rows.notes, *(_rejected(rows.rejects))]
+    notes = [*rows.notes, *(_rejected(rows.rejects))]
+    made: Source = source
+    if objective == "sasrec":
+        settings: Json = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+        method = SASRecScratch(**{key: value for key, value in settings.items() if value})
+        problem = Problem(
+            rows, None, task, fresh(task.items, name, seed), None, seed=seed, notes=notes,
+            deadline=None if budget is None else begun + budget, report=report or (lambda stage, done, total: None),
+            options={"precision": precision, "drift": False},
+        )  # fmt: skip
+        made, told = transformer(method, problem, source)
+        facts |= told
+    return made, {**facts, "seconds": round(time.monotonic() - begun, 1)}, notes
+
+
+def transformer(method: SASRecScratch, problem: Problem, items: Items) -> tuple[Source, Json]:
+    """A transformer over the histories, with the weights between items beside it; and the facts of it."""
+    found = method.fit(problem)
+    source = found.source
+    source.items, source.pretrained = items, True
+    source.card = replace(
+        items.card, architecture="SASRec", width=source.card.width, parameters=source.card.parameters,
+        origin=items.card.origin.replace("EASE", "SASRec and EASE", 1), digest=source.digest(),
+    )  # fmt: skip
+    scores = [row["validation"] for row in found.history if "validation" in row]
+    return source, {"objective": "sasrec", "passes": len(found.history) - 1, "ndcg@10": max(scores, default=0.0)}
 
 
 def _rejected(rejects: Sequence[Any]) -> list[str]:

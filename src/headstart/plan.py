@@ -74,7 +74,8 @@ def transfers(
     known = {field.name for field in fields(found)}
     search: Method = make(found, {"effort": effort} if "effort" in known else {})
     search.admit(task, source, dataset, given)
-    return [search]
+    tried = _tried(search, Problem(dataset, None, task, source, None)) if task.needs == "items" else []
+    return tried if len(tried) == 1 else [search]  # one that ranks items makes its choices by itself
 
 
 def budget_seconds(budget: str | float | None, effort: str) -> float | None:

@@ -117,8 +117,9 @@ def pretrain(
     place, begun = claimed(out), time.monotonic()
     if roles is not None and interactions.applies(roles):
         made, facts, notes = item_pretraining.learned(
-            data, place.name, input=input, roles=roles, kinds=kinds, seed=seed
-        )
+            data, place.name, objective=objective, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+            budget=budget, input=input, roles=roles, kinds=kinds, seed=seed, precision=precision, report=report,
+        )  # fmt: skip
         _saved(made, place)
         return Pretrained(made, place, facts, notes)
     parts = pool(data, input=input, roles=roles, kinds=kinds)

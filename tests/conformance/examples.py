@@ -114,6 +114,16 @@ def tiny_items(folder: Path) -> Source:
     )  # fmt: skip
 
 
+def tiny_sequences(folder: Path) -> Source:
+    """A transformer over histories of the same eight items, and the weights between them."""
+    from headstart.sources.sasrec import fresh
+
+    beside = tiny_items(folder)
+    source = fresh(beside.ids, "tiny", 0, width=8, blocks=2, heads=2, length=4, dropout=0.1)
+    source.items, source.pretrained = beside, True
+    return source
+
+
 def users(count: int = 24) -> Dataset:
     """Rows of users who like even items or odd ones."""
     import datasets
@@ -269,6 +279,7 @@ def tiny_forecaster(folder: Path) -> Source:
 
 SOURCES = {
     "items": tiny_items,
+    "sasrec": tiny_sequences,
     "concatenated": tiny_pair,
     "forecaster": tiny_forecaster,
     "glyph": glyph,

@@ -25,6 +25,7 @@ from tests.conformance.examples import (
     tiny_forecaster,
     tiny_items,
     tiny_people,
+    tiny_sequences,
     tiny_torchvision,
     tiny_whisper,
     users,
@@ -58,8 +59,9 @@ EXAMPLES = {
     "table": (rows_of_people, tiny_people),
     "windows": (histories, tiny_forecaster),
     "interactions": (users, tiny_items),
+    "sequences": (users, tiny_sequences),
 }
-TASKS = {"interactions": "recommendation", "windows": "forecasting"}
+TASKS = {"interactions": "recommendation", "sequences": "recommendation", "windows": "forecasting"}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from headstart.datasets.interactions import identifiers, listed
+from headstart.datasets.items import identifiers, listed
 from headstart.datasets.memory import parse
 from headstart.datasets.read import read
 

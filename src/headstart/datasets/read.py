@@ -21,6 +21,7 @@ from typing import Any
 from headstart import disk
 from headstart.datasets import checks, interactions, points, roles, series, windows
 from headstart.datasets.base import Dataset, Reject
+from headstart.datasets.items import of_lists
 from headstart.datasets.parsed import Options, Parsed
 from headstart.errors import DataError, EnvironmentProblem, UsageError, did_you_mean, raise_all
 
@@ -181,7 +182,7 @@ def typed(
         rejects=rejects,
         numbers=parsed.numbers if rows is None else [parsed.numbers[row] for row in rows],
         notes=[*notes, *told, *filled],
-        items=parsed.items or interactions.of_lists(columns, table, items),
+        items=parsed.items or of_lists(columns, table, items),
     )
 
 

@@ -25,7 +25,8 @@ def controls(source: Source | None, effort: str, task: Task, rows: Dataset) -> l
     if admits(pooled, task, source, rows):
         found.append(pooled)
     if source is not None and any(True for _ in source.network.parameters()):
-        found.append(catalog.find("methods", "scratch")(epochs=SCRATCH_EPOCHS[effort]))
+        fresh = catalog.find("methods", task.scratch)
+        found.append(fresh() if fresh.ranks else fresh(epochs=SCRATCH_EPOCHS[effort]))  # rankers stop by themselves
     return found
 
 

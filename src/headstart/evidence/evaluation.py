@@ -349,7 +349,8 @@ def _measure(
     tracks = []
     for entry, outputs in zip(pair, full, strict=True):
         name, fitted = entry.name, entry.fitted
-        if entry.method.gradients and entry.method.role == "transfer" and problem.source is not None:
+        trains = entry.method.gradients and entry.method.role == "transfer"
+        if trains and problem.source is not None and problem.task.needs != "items":
             name, fitted = f"probe, {name} at the last size", _probe(problem, entries, pool.labelled)
         limit, sizes = None, None
         if fitted.method.gradients:  # trained anew at every size, as long as the full fit took for as many rows

@@ -54,6 +54,7 @@ class Auto(Method):
 
     name: ClassVar[str] = "auto"
     uses: ClassVar[tuple[Need, ...]] = ("network", "unlabelled")
+    ranks: ClassVar[bool] = True
 
     effort: Literal["quick", "balanced", "thorough"] = hyper(
         "balanced", "how much to try: quick trains no network", choices=("quick", "balanced", "thorough")
@@ -100,7 +101,9 @@ class Auto(Method):
         return replace(self, among=",".join(name for name in kept if name not in lost))
 
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
-        """What the probe reads: all frozen steps read the same or less."""
+        """What the probe reads: all frozen steps read the same or less. Nothing where items are ranked."""
+        if task.needs == "items":
+            return []
         read: list[str] = catalog.find("methods", "probe")().outputs_read(extractor, task)
         return read
 
@@ -211,6 +214,8 @@ def planned(problem: Problem, effort: str) -> list[str]:
     """Names of the methods worth trying on these rows, cheapest first; those that do not fit are left out later."""
     if problem.train.modality == "table" and problem.source is not None and problem.source.classifier is not None:
         return ["probe", "boosting"] if effort == "quick" else ["probe", "boosting", "finetune"]
+    if problem.task.needs == "items":
+        return ["ease"] if effort == "quick" else ["ease", "sasrec"]
     names = ["probe"]
     rows = len(problem.train)
     few = rows <= FEW_A_CLASS * max(1, len(problem.task.classes))

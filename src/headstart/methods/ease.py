@@ -9,12 +9,13 @@ the share of popularity and how many users the source's popularity counts for ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from headstart.datasets.base import Dataset
 from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Problem, hyper
 from headstart.methods.items import (
@@ -31,7 +32,9 @@ from headstart.methods.items import (
     word_vectors,
 )
 from headstart.runtime import Extractor
+from headstart.sources.base import Source
 from headstart.sources.items import Items
+from headstart.sources.sasrec import Sequences
 from headstart.tasks.base import Task
 from headstart.types import Modality
 
@@ -53,9 +56,7 @@ class Ease(Method):
 
     def fit(self, problem: Problem) -> ItemsFitted:
         """Choose by ``problem.valid`` or out of fold, then solve on the training rows."""
-        if not isinstance(problem.source, Items):
-            raise MethodError("HS-METHOD-003", "ease needs a source of items.", "Name one with --source.")
-        return fit_items(self, problem, self._recipes(problem, problem.source), self.recipe, self.near)
+        return fit_items(self, problem, self._recipes(problem, _items(problem.source)), self.recipe, self.near)
 
     def _recipes(self, problem: Problem, source: Items) -> list[Recipe]:
         task = recommending(problem.task)
@@ -81,6 +82,11 @@ class Ease(Method):
             weights += told(replace(prior, vectors=words), f"{source.told} and TF-IDF of contents")
         return weights
 
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Any] = ()) -> None:
+        """See `Method.admit`; the source has to tell of items."""
+        super().admit(task, source, dataset, given)
+        _items(source)
+
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
         """None: the weights of the source are read, not what it makes of rows."""
         return []
@@ -89,6 +95,14 @@ class Ease(Method):
         """The same choices on all rows."""
         assert isinstance(fitted, ItemsFitted)
         return refitted(fitted, problem)
+
+
+def _items(source: Source | None) -> Items:
+    """The source of items, or the one beside a transformer. Raises MethodError HS-METHOD-003 without any."""
+    found = source.items if isinstance(source, Sequences) else source
+    if not isinstance(found, Items):
+        raise MethodError("HS-METHOD-003", "ease needs a source of items.", "Name one with --source.")
+    return found
 
 
 def prior_of(source: Items, items: Sequence[str]) -> Prior:

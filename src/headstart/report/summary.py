@@ -117,7 +117,7 @@ def scores(record: Record) -> str:
         return ""
     parts = [f"{metric} {wording.score(shown_score(record, main))}"]
     best = best_control(record)
-    scratch = wording.candidate(record, "scratch")
+    scratch = wording.candidate(record, "scratch") or wording.candidate(record, "sasrec_scratch")
     if best is not None and best is not main and best is not scratch:
         parts.append(f"best control ({wording.title(best)}) {wording.score(shown_score(record, best))}")
     if scratch is not None and scratch is not main:

@@ -8,6 +8,7 @@ history that are known, of the item's row in the table: zeros for a user of whom
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -56,14 +57,7 @@ class Items(Source):
 
         Raises DataError HS-DATA-015 where a row has no list of items.
         """
-        rows = [[self._place[item] for item in _history(sample) if item in self._place] for sample in samples]
-        length = max([1, *map(len, rows)])
-        items = torch.zeros(len(rows), length, dtype=torch.int64)
-        mask = torch.zeros(len(rows), length, dtype=torch.int64)
-        for place, row in enumerate(rows):
-            items[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
-            mask[place, : len(row)] = 1
-        return Batch({"items": items, "attention_mask": mask})
+        return padded([[self._place[item] for item in history(sample) if item in self._place] for sample in samples])
 
     def forward(self, batch: Batch) -> Features:
         """pooled [B,D]: the mean of the rows of the table."""
@@ -80,30 +74,23 @@ class Items(Source):
 
     def settings(self) -> Json:
         """What the table holds, and a digest of the identifiers."""
-        import hashlib
-
-        return {"holds": self.holds, "ids": hashlib.sha256("\n".join(self.ids).encode()).hexdigest()}
+        return {"holds": self.holds, "ids": digest_of(self.ids)}
 
     def save(self, folder: Path) -> None:
         """See `Source.save`; the identifiers stand in ``items.json``."""
         weights.write(folder, self)
-        (folder / IDS).write_text(json.dumps(self.ids, ensure_ascii=False), encoding="utf-8")
+        write_ids(folder, self.ids)
 
     @classmethod
     def load(cls, folder: Path) -> Items:
-        """See `Source.load`. Raises SourceError HS-SOURCE-007 or -008 where the identifiers are missing or changed."""
+        """See `Source.load`; of the identifiers `read_ids`."""
         card, settings, tensors = weights.read(folder)
         try:
-            ids = json.loads((folder / IDS).read_text(encoding="utf-8"))
             table, popularity = tensors["table"], tensors["popularity"]
-        except (OSError, ValueError, KeyError) as error:
-            raise SourceError("HS-SOURCE-007", f"{folder / IDS} or a tensor is missing ({error}).") from error
-        if len(ids) != len(table) or len(ids) != len(popularity):
-            raise SourceError("HS-SOURCE-004", f"{folder / IDS}: {len(ids)} items for {len(table)} rows of the table.")
-        made = cls(card, Table(table, popularity), ids, settings["holds"])
-        if made.settings()["ids"] != settings["ids"]:
-            raise SourceError("HS-SOURCE-002", f"{folder / IDS} was changed.", "Pretrain the source again.")
-        return made
+        except KeyError as error:
+            raise SourceError("HS-SOURCE-007", f"{folder}: the tensor {error} is missing.") from error
+        ids = read_ids(folder, settings["ids"], len(table))
+        return cls(card, Table(table, popularity), ids, settings["holds"])
 
     def known(self, items: Sequence[str]) -> tuple[Array, Array]:
         """Which of these items the table has, as places among them [K], and their rows in the table [K]."""
@@ -160,9 +147,47 @@ def of_texts(source: Source, ids: Sequence[str], texts: Sequence[str], features:
     return made
 
 
-def _history(sample: Sample) -> Sequence[str]:
+def history(sample: Sample) -> list[str]:
+    """The items of a row. Raises DataError HS-DATA-015 where it has no list of them."""
     if isinstance(sample, dict):
         sample = next((value for value in sample.values() if isinstance(value, list | tuple)), None)
     if not isinstance(sample, list | tuple):
         raise DataError("HS-DATA-015", "a row lacks the list of items that the model reads.")
     return [str(item) for item in sample]
+
+
+def padded(rows: Sequence[Sequence[int]]) -> Batch:
+    """Numbers of items, row by row, as ``items`` [B,T] and ``attention_mask`` [B,T], padded at the end."""
+    length = max([1, *map(len, rows)])
+    items = torch.zeros(len(rows), length, dtype=torch.int64)
+    mask = torch.zeros(len(rows), length, dtype=torch.int64)
+    for place, row in enumerate(rows):
+        items[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        mask[place, : len(row)] = 1
+    return Batch({"items": items, "attention_mask": mask})
+
+
+# --- identifiers on disk -------------------------------------------------------------------------------------------
+
+
+def digest_of(ids: Sequence[str]) -> str:
+    """The sha256 (hex) of identifiers in their order."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def write_ids(folder: Path, ids: Sequence[str]) -> None:
+    """``items.json``."""
+    (folder / IDS).write_text(json.dumps(list(ids), ensure_ascii=False), encoding="utf-8")
+
+
+def read_ids(folder: Path, digest: str, count: int) -> list[str]:
+    """What `write_ids` wrote. Raises SourceError HS-SOURCE-007 (missing), -004 (not ``count``), -002 (changed)."""
+    try:
+        ids: list[str] = json.loads((folder / IDS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SourceError("HS-SOURCE-007", f"{folder / IDS} is missing or damaged ({error}).") from error
+    if len(ids) != count:
+        raise SourceError("HS-SOURCE-004", f"{folder / IDS}: {len(ids)} items for {count} rows of the table.")
+    if digest_of(ids) != digest:
+        raise SourceError("HS-SOURCE-002", f"{folder / IDS} was changed.", "Pretrain the source again.")
+    return ids

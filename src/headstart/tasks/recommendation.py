@@ -41,7 +41,7 @@ class Recommendation(Task):
     name: ClassVar[str] = "recommendation"
     metric: ClassVar[str] = "ndcg@10"
     needs: ClassVar[Literal["pooled", "tokens", "items"]] = "items"
-    search: ClassVar[str] = "ease"
+    scratch: ClassVar[str] = "sasrec_scratch"
 
     def __init__(self, items: Sequence[str], parts: Sequence[int] = ()) -> None:
         self.items = [str(item) for item in items]
