@@ -49,6 +49,16 @@ def own(log):
     return headstart.pretrain(log, log.parent / "clubs", roles=roles).source
 
 
+def test_a_dry_run_shows_the_weights_that_a_fit_would_learn(log, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path))
+    settings = {"roles": {"who": "user", "what": "item", "when": "step"}, "source": own(log), "method": "ease"}
+    planned = headstart.fit(log, dry_run=True, **settings).rows
+    fitted = headstart.fit(log, control=False, settings={"strength": 10.0}, out=tmp_path / "run", **settings)
+    assert [(row.layer, row.parameters, row.share) for row in planned] == [
+        (row.layer, row.parameters, row.share) for row in fitted.fitted.trained()
+    ]
+
+
 def ask(capsys, *words):
     status = cli.main(["recommend", *map(str, words), "--json"])
     return status, json.loads(capsys.readouterr().out)

@@ -51,7 +51,7 @@ def test_with_labels_every_control_is_compared(machines, tmp_path):
     assert record.verdict.control == best.name
     assert record.shipped == (best.name if record.verdict.label == "negative" else "nearest")
     assert record.metrics == pytest.approx(found.evaluate(machines))
-    assert "VUS PR" in summary(record) and "steps of 7 series" in summary(record)
+    assert "VUS-PR" in summary(record) and "steps of 7 series" in summary(record)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Flagged steps" in page and "red ground" in page
 

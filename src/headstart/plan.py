@@ -13,7 +13,6 @@ from headstart.errors import MethodError, UsageError
 from headstart.evidence.separately import separately
 from headstart.methods.auto import Auto
 from headstart.methods.base import Method, Need, Problem, make
-from headstart.methods.network import GradientMethod, layer_rows
 from headstart.report.layers import LayerTable
 from headstart.sources.base import Source
 from headstart.sources.schema_matching import TOLD
@@ -40,9 +39,9 @@ class Plan:
         return {**self.facts, "layers": [vars(row) for row in self.rows]}
 
     def text(self) -> str:
-        """The plan for reading: the facts, then what will train."""
+        """The plan for reading: the facts, then what will train of a source."""
         lines = [f"{name:<12}{value}" for name, value in self.facts.items()]
-        return "\n".join([*lines, "", LayerTable(self.rows).text()])
+        return "\n".join([*lines, "", LayerTable(self.rows).text()] if self.rows else lines)
 
 
 def transfers(
@@ -95,13 +94,7 @@ def dry_run(dataset: Dataset, task: Task, source: Source | None, methods: Sequen
     rows: list[LayerRow] = []
     tried = [each for method in methods for each in _tried(method, Problem(dataset, None, task, source, None))]
     if source is not None and tried:
-        last = tried[-1]
-        head = task.head(source.card.width)
-        if isinstance(last, GradientMethod):
-            rows = last.table(source, head)
-        else:
-            rows = layer_rows(source, head, [])
-            rows[-1] = LayerRow("head", rows[-1].parameters, 1.0, None)
+        rows = tried[-1].table(source, task)
     matched = [note for note in dataset.notes if note.startswith(TOLD)]
     matched += source.notes if source is not None else ()
     facts = {

@@ -10,7 +10,7 @@ import io
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ LIBRARIES = (
 )
 MISTAKES, SHOWN, POINTS = 24, 400, 2000
 LAST = 5  # items of a history, of those that came next and of those recommended that a mistake shows
+LANES = 6  # channels of a series that are drawn one below the other
 FEWER = 6  # mistakes shown of each of several targets
 
 
@@ -295,20 +296,36 @@ def told_series(series: np.ndarray) -> str:
     return f"{several}{steps} steps, {float(series.min()):.4g} to {float(series.max()):.4g}"
 
 
-def drawn_series(series: np.ndarray, flags: np.ndarray | None = None) -> str:
-    """A series [C,T] as a line for each channel on one scale, a small PNG as a data URI; with flags [T] a wide one, on
-    which flagged steps have a red ground.
+COLOURS = ("#1f5fa8", "#c2571a", "#2c7a3f")
+
+
+def drawn_series(series: np.ndarray, flags: np.ndarray | None = None, marks: np.ndarray | None = None) -> str:
+    """A series [C,T] as a line for each channel on one scale, a small PNG as a data URI. With flags [T] a wide one with
+    a lane for each of the first `LANES` channels: flagged steps have a red ground, steps with marks [T] a black line
+    below them.
     """
     from PIL import Image, ImageDraw
 
-    width, height, low, high = 96 if flags is None else 640, 48, float(series.min()), float(series.max())
-    image = Image.new("RGB", (width, height), "white")
+    wide = flags is not None
+    lanes, width = (series[:LANES, None] if wide else series[None]), 640 if wide else 96
+    tall = max(18, 60 // len(lanes)) if wide else 48
+    floor = tall * len(lanes) + (5 if marks is not None else 0)
+    image = Image.new("RGB", (width, floor), "white")
     pen = ImageDraw.Draw(image)
-    for step in np.flatnonzero(flags) if flags is not None else ():
-        left, right = (2 + (width - 5) * at / max(series.shape[1] - 1, 1) for at in (step - 0.5, step + 0.5))
-        pen.rectangle((left, 0, max(right, left + 1), height), fill="#f2b8b5")
-    for place, channel in enumerate(series):
-        across = np.linspace(2, width - 3, len(channel))
-        up = height - 3 - (channel - low) / max(high - low, 1e-12) * (height - 6)
-        pen.line(list(zip(across.tolist(), up.tolist())), fill=("#1f5fa8", "#c2571a", "#2c7a3f")[place % 3])
+
+    def ends(steps: np.ndarray | None) -> Iterator[tuple[float, float]]:
+        for step in np.flatnonzero(steps) if steps is not None else ():
+            left, right = (2 + (width - 5) * at / max(series.shape[1] - 1, 1) for at in (step - 0.5, step + 0.5))
+            yield left, max(right, left + 1)
+
+    for left, right in ends(flags):
+        pen.rectangle((left, 0, right, tall * len(lanes)), fill="#f2b8b5")
+    for left, right in ends(marks):
+        pen.rectangle((left, floor - 4, right, floor - 1), fill="black")
+    for place, lane in enumerate(lanes):
+        low, high = float(lane.min()), float(lane.max())
+        for number, channel in enumerate(lane):
+            across = np.linspace(2, width - 3, len(channel))
+            up = (place + 1) * tall - 3 - (channel - low) / max(high - low, 1e-12) * (tall - 6)
+            pen.line(list(zip(across.tolist(), up.tolist())), fill=COLOURS[(place + number) % 3])
     return _thumbnail(image)

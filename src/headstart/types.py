@@ -313,6 +313,17 @@ def _verdict(data: Mapping[str, Any]) -> Verdict:
     return Verdict(**{**data, "difference": Interval(**data["difference"])})
 
 
+_METRICS = {"vus_pr": "VUS-PR", "ndcg@10": "NDCG@10", "coverage_of_80": "coverage of the middle 80 %"}
+_WORDS = {"r2": "R²", "f1": "F1", "auc": "AUC", "mae": "MAE", "rmse": "RMSE", "mse": "MSE", "ece": "ECE",
+          "mase": "MASE", "wql": "wQL", "neg": "minus"}  # fmt: skip
+
+
+def metric_name(name: str) -> str:
+    """A metric as a person writes it: ``entity_f1`` -> ``entity F1``, ``r2`` -> ``R²``."""
+    words = name.replace("-", "_").split("_")
+    return _METRICS.get(name) or " ".join(_WORDS.get(word.lower(), word) for word in words)
+
+
 def cache_home() -> Path:
     """Where sources, data and features live: ``HEADSTART_HOME``, or the user's cache folder."""
     import os

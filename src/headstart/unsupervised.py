@@ -166,7 +166,8 @@ def judged(
     """Open the labels once and compare the first method with every control."""
     roles = {method.name: method.role for method in methods}
     first = next(iter(outputs))
-    found = Judged(first, "it was asked for; nothing is chosen by labels")
+    usual = "what is asked where there is no source" if roles[first] == "control" else "it was asked for"
+    found = Judged(first, f"{usual}; nothing is chosen by labels")
     if sealed is None:
         found.because = "there are no labels, so nothing could be compared"
         return found
@@ -255,7 +256,7 @@ def flagged(rows: Dataset, outputs: Outputs, targets: Sequence[np.ndarray] | Non
         at = stamps[row] if stamps is not None else [str(step + 1) for step in range(len(scores[row]))]
         shown.append({
             "name": str(names[row]), "text": told_series(samples[row]),
-            "picture": drawn_series(samples[row], scores[row] > 1),
+            "picture": drawn_series(samples[row], scores[row] > 1, None if targets is None else targets[row]),
             "flagged": int((scores[row] > 1).sum()), "steps": len(scores[row]), "stretches": len(stretches),
             "strangest": [
                 {"first": at[first], "last": at[after - 1], "score": float(scores[row][first:after].max())}

@@ -56,6 +56,11 @@ def test_gaps_are_filled_and_labels_go_along(tmp_path):
     assert any("uneven" in note for note in rows.notes)
 
 
+def test_months_alone_are_their_first_days(tmp_path):
+    text = "machine,day,load,odd\n" + "".join(f"a,2024-{month:02d},{month**2},0\n" for month in (1, 2, 3, 4))
+    assert read(table(tmp_path, text)).values("day") == [["2024-01-01", "2024-02-01", "2024-03-01", "2024-04-01"]]
+
+
 def test_stamps_of_hours(tmp_path):
     text = "machine,day,load,odd\n" + "".join(f"a,2024-01-01 0{hour}:00:00,{hour**2},0\n" for hour in range(4))
     assert read(table(tmp_path, text)).values("day")[0][1] == "2024-01-01 01:00:00"
@@ -72,7 +77,11 @@ def test_stamps_of_hours(tmp_path):
         (lambda text: text.replace("4.5,0,0", "4.5,0,", 1), DataError, 'HS-DATA-020.*"odd".*row 1'),
         (lambda text: text.replace(",odd", ",od"), DataError, 'HS-DATA-003.*no column "odd".*Did you mean "od"'),
         (lambda text: text.replace("day", "dat", 1), DataError, 'HS-DATA-003.*no column "day"'),
-        (lambda text: text.replace("2024-01-03", "soon", 1), DataError, "HS-DATA-020.*day"),
+        (
+            lambda text: text.replace("2024-01-03", "soon", 1),
+            DataError,
+            'HS-DATA-020.*"day".*row 1: "soon"; expected a date such as 2024-05-31',
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, change, error, told):

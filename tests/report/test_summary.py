@@ -3,7 +3,7 @@ import re
 import pytest
 
 from headstart.report.summary import html_summary, summary
-from headstart.types import Interval, Record, Verdict
+from headstart.types import Candidate, Interval, Record, Verdict
 
 from . import records
 from .pages import Page
@@ -86,3 +86,20 @@ def test_notebook_fragment_is_escaped_and_self_contained(name: str) -> None:
     assert record.name in page.text
     if record.verdict is not None:
         assert f"{record.verdict.label} transfer" in page.text
+
+
+def test_rows_are_called_what_they_are() -> None:
+    task = {"name": "recommendation", "target": "next", "metric": "ndcg@10", "classes": [], "description": "x"}
+    users = summary(records.base(task=task, head_start=records.positive().head_start))
+    assert "6 000 users" in users and "77 users with this source" in users and "labels" not in users
+    assert "NDCG@10 0.889" in users
+    assert "6 000 windows" in summary(records.base(forecasts=[]))
+
+
+def test_a_run_without_a_transfer_names_the_control_that_scored_best() -> None:
+    found = {"rule": "r", "steps": 9, "flagged": 1, "series": [], "count": 1, "labelled": 1}
+    controls = [Candidate(name, "control", name, None, score, 1.0) for name, score in (("a", 0.2), ("b", 0.4))]
+    record = records.base(
+        anomalies=found, candidates=controls, chosen_transfer=None, shipped="a", verdict=None, head_start=None
+    )
+    assert line(record, "score") == "accuracy 0.200  |  best control (b) 0.400"

@@ -1,10 +1,12 @@
 """A column to the Arrow type that its kind promises; what is right already is not copied.
 
-number: float or int. category: string, int or bool. labels, tokens, tags: lists (of strings). datetime: timestamp.
+number: float or int. category: string, int or bool. labels, tokens, tags: lists (of strings). datetime: timestamp; a
+month alone (2024-05) is its first day.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +38,19 @@ def column(values: pa.ChunkedArray, kind: Kind, name: str, origin: str, numbers:
         return change(values)
     except _Wrong as error:
         where = f", row {numbers[error.position]}" if error.position is not None else ""
+        wanted = f"; expected {EXPECTED[kind]}" if error.position is not None and kind in EXPECTED else ""
         raise DataError(
             "HS-DATA-020",
-            f'{origin}: the column "{name}" is not of kind {kind}{where}: {error}.',
+            f'{origin}: the column "{name}" is not of kind {kind}{where}: {error}{wanted}.',
             "Mend the value or ask for another kind.",
         ) from error
+
+
+EXPECTED = {
+    "number": "a number", "datetime": "a date such as 2024-05-31, 2024-05 or 2024-05-31 12:00",
+    "series": "numbers with commas between them",
+}  # fmt: skip
+MONTH = re.compile(r"\d{4}-\d\d")
 
 
 class _Wrong(Exception):
@@ -144,7 +154,8 @@ def _datetime(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _moment(value: str) -> Any:
     from datetime import UTC, datetime
 
-    moment = datetime.fromisoformat(value.strip())
+    value = value.strip()
+    moment = datetime.fromisoformat(f"{value}-01" if MONTH.fullmatch(value) else value)
     return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 

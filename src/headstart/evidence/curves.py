@@ -204,14 +204,14 @@ HAVING = {"pooled": "beside the rows that it learned from"}
 """What a control has of the source, in words; the others have nothing."""
 
 
-def head_start_sentence(result: HeadStart) -> str:
+def head_start_sentence(result: HeadStart, unit: str = "labels") -> str:
     """``HEAD START: 210 labels with this source did the work of 2 000 without it (9.5x) [6.1x, 14x] at 95 %``.
 
-    ``>`` and ``<`` mark what the sizes that were tried can only bound.
+    ``>`` and ``<`` mark what the sizes that were tried can only bound. unit: what is counted.
     """
     few, many = _labels(result.transfer_labels), _labels(result.control_labels)
     if result.transfer.fitted[0] >= result.level - _SLACK and result.control.fitted[0] >= result.level - _SLACK:
-        return f"HEAD START: none to be seen, {few} labels reach what more labels reach, with this source or without it"
+        return f"HEAD START: none to be seen, {few} {unit} reach what more {unit} reach, with this source or without it"
     sign = {"more than": ">", "less than": "<", "exact": ""}[result.bound]
     ends = ""
     if result.interval is not None:
@@ -221,7 +221,7 @@ def head_start_sentence(result: HeadStart) -> str:
     work = "the work of" if result.bound == "exact" else f"{result.bound} the work of"
     times = f"({sign}{_times(result.multiplier)})"
     others = HAVING.get(result.control.name, "without it")
-    return f"HEAD START: {few} labels with this source did {work} {many} {others} {times}{ends}"
+    return f"HEAD START: {few} {unit} with this source did {work} {many} {others} {times}{ends}"
 
 
 def _scores(points: Points, combine: Combine) -> list[list[float]]:

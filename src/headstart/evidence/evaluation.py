@@ -28,7 +28,7 @@ from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.selection import FEW, out_of_fold
 from headstart.tasks.base import SEVERAL, Targets, Task
-from headstart.types import Comparison, Interval, Outputs
+from headstart.types import Comparison, Interval, Outputs, metric_name
 
 
 def evaluate(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float = 0.0) -> Evaluation:
@@ -52,14 +52,18 @@ def with_ablations(methods: Sequence[Method]) -> list[Method]:
 
 
 def _comparisons(
-    entries: Sequence[Entry], between: Callable[[str, str], Interval], procedure: str, rows: int
-) -> list[Comparison]:
-    """The verdict on each method against its ablation. between: the interval of the difference of two entries."""
+    entries: Sequence[Entry], between: Callable[[str, str], Interval], procedure: str, rows: int,
+    pair: tuple[Entry | None, Entry | None],
+) -> list[Comparison]:  # fmt: skip
+    """The verdict on each method against its ablation, but for the pair of the main verdict. between: the interval of
+    the difference of two entries.
+    """
+    said = [entry.name for entry in pair if entry is not None]
     names = {entry.name for entry in entries}
     found = []
     for entry in entries:
         other = entry.method.ablation()
-        if other is not None and other.name in names:
+        if other is not None and other.name in names and [entry.name, other.name] != said:
             verdict = decide(between(entry.name, other.name), other.name, procedure, rows)
             found.append(Comparison(entry.name, other.name, verdict))
     return found
@@ -111,11 +115,11 @@ def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effor
         lambda one, other: paired_bootstrap(
             statistics[one], statistics[other], task.combine, groups=groups, seed=problem.seed
         ),
-        BOOTSTRAP, len(targets),
+        BOOTSTRAP, len(targets), (transfer, control),
     )  # fmt: skip
     shipped = _best(entries, None)
     assert shipped is not None
-    because, by = f"best {task.metric.replace('_', ' ')} on validation", "validation"
+    because, by = f"best {metric_name(task.metric)} on validation", "validation"
     if len(entries) == 1:
         because = "the only candidate"
     if verdict and control and shipped.method.role == "transfer" and verdict.label == "negative":
@@ -220,11 +224,11 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         matched = measured.matched
     comparisons = _comparisons(
         entries, lambda one, other: corrected_kfold(scores[one] - scores[other], test_rows, len(rows) - test_rows),
-        KFOLD, len(rows),
+        KFOLD, len(rows), (transfer, control),
     )  # fmt: skip
     shipped = _best(entries, None)
     assert shipped is not None
-    because = f"best {task.metric.replace('_', ' ')} in cross-validation"
+    because = f"best {metric_name(task.metric)} in cross-validation"
     if verdict and control and verdict.label == "negative":
         shipped, because = control, "the verdict is negative"
     everything = np.unique(np.concatenate([test for _, test in pairs]))
@@ -282,7 +286,7 @@ def fold_part(problem: Problem, method: Method, rows: Dataset, train: np.ndarray
         inner, valid = order[len(order) // 7 :], rows.select(order[: len(order) // 7].tolist())
     return problem.replace(
         train=rows.select(inner.tolist()), valid=valid, folder=None, report=lambda stage, done, total: None,
-        options={**problem.options, "drift": False},
+        options={**problem.options, "drift": False}, notes=[],
     )  # fmt: skip
 
 

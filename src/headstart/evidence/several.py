@@ -28,7 +28,7 @@ from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.bundle import Bundle
 from headstart.tasks.several import Several
-from headstart.types import Candidate, Comparison, Interval, Outputs, Verdict
+from headstart.types import Candidate, Comparison, Interval, Outputs, Verdict, metric_name
 
 MIXED = "mixed"
 """Name of what ships where the targets ship different models."""
@@ -115,7 +115,7 @@ class Contest:
         shipped = self._best(column, None)
         assert shipped is not None
         looked = "in cross-validation" if self.procedure == KFOLD else "on validation"
-        because, by = f"best {self.task.parts[column].metric.replace('_', ' ')} {looked}", "validation"
+        because, by = f"best {metric_name(self.task.parts[column].metric)} {looked}", "validation"
         overruled = "test" if self.procedure == BOOTSTRAP else "validation"
         words = "; the test rows took part in this choice" if overruled == "test" else ""
         if control and verdict and verdict.label == "negative" and shipped.entry.method.role == "transfer":

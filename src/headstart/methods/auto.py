@@ -26,7 +26,7 @@ from headstart.methods.network import GradientMethod, Network, Rows
 from headstart.methods.selection import FEW, out_of_fold, validation_part
 from headstart.runtime import Extractor, bf16_is_native, device
 from headstart.tasks.base import Task
-from headstart.types import Candidate
+from headstart.types import Candidate, metric_name
 
 FEW_A_CLASS = 64  # labelled rows a class up to which the methods for few labels are tried
 LARGE = 150_000_000  # parameters from which low-rank adapters train in place of the whole network
@@ -270,7 +270,7 @@ def told(tried: Sequence[Trial], metric: str, reason: str) -> str:
     for trial in tried:
         gain = "" if trial.gain is None else f", {100 * trial.gain:+.1f}"
         parts.append(f"{trial.fitted.method.name} {trial.score:.3f} ({trial.seconds:.0f} s{gain})")
-    return f"Tried, {metric.replace('_', ' ')} on validation: {', '.join(parts)}. Stopped: {reason}."
+    return f"Tried, {metric_name(metric)} on validation: {', '.join(parts)}. Stopped: {reason}."
 
 
 def _longer(method: Method) -> Method:

@@ -242,6 +242,11 @@ class Method(ABC):
         """The same thing without this method's own idea: fitted beside it, with a verdict of its own."""
         return None
 
+    def table(self, source: Source, task: Task) -> list[LayerRow]:
+        """What would train, for ``--dry-run``: a head on the frozen source, in closed form, by default."""
+        parameters = sum(p.numel() for p in task.head(source.card.width).parameters())
+        return [*frozen(source), LayerRow("head", parameters, 1.0, None)]
+
     @abstractmethod
     def fit(self, problem: Problem) -> Fitted:
         """Fit on ``problem.train``, choosing by ``problem.valid`` or cross-validation on train."""
@@ -249,6 +254,13 @@ class Method(ABC):
     def hyperparameters(self) -> Json:
         """The fields as JSON."""
         return dataclasses.asdict(self)
+
+
+def frozen(source: Source) -> list[LayerRow]:
+    """The layers of a source, none of which trains."""
+    return [
+        LayerRow(layer.name, sum(p.numel() for p in layer.module.parameters()), 0.0, None) for layer in source.layers()
+    ]
 
 
 def check_bounds(method: str, item: dataclasses.Field[Any], value: Any) -> None:

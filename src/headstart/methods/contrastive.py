@@ -27,8 +27,8 @@ from headstart.methods.network import GradientMethod, Network, NetworkFitted, Ro
 from headstart.methods.probe import Probe
 from headstart.nn.linear import fit_linear
 from headstart.runtime import Extractor
-from headstart.tasks.base import Array
-from headstart.types import Batch
+from headstart.tasks.base import Array, Task
+from headstart.types import Batch, LayerRow
 
 if TYPE_CHECKING:
     from headstart.sources.base import Source
@@ -60,6 +60,11 @@ class Contrastive(GradientMethod):
     def rows_trained(self, rows: int) -> float:
         """Every row comes about ``epochs`` times."""
         return float((self.epochs or passes(rows)) * rows)
+
+    def table(self, source: Source, task: Task) -> list[LayerRow]:
+        """What would train; the head comes after it, in closed form."""
+        rows = super().table(source, task)
+        return [*rows[:-1], replace(rows[-1], share=1.0, rate=None)]
 
     def ablation(self) -> Method | None:
         """The same head on the source as it is."""

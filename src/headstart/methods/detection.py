@@ -22,7 +22,7 @@ import numpy as np
 
 from headstart.datasets.base import Dataset
 from headstart.errors import DataError
-from headstart.methods.base import Fitted, Method, Need, Problem
+from headstart.methods.base import Fitted, Method, Need, Problem, frozen
 from headstart.nn.subsequences import SHORTEST, period_of, robust
 from headstart.sources.base import Source
 from headstart.tasks.base import Task
@@ -73,6 +73,10 @@ class Detector(Method):
         """Put into ``fitted.memory`` what scoring needs of the series at the fit; nothing by default."""
         return None
 
+    def table(self, source: Source, task: Task) -> list[LayerRow]:
+        """Nothing trains."""
+        return frozen(source)
+
     @abstractmethod
     def score(self, fitted: DetectorFitted, series: Array, period: int, digest: str) -> Array:
         """The score of every step [T] of a series [C,T] in interquartile ranges, higher where it is stranger.
@@ -121,12 +125,7 @@ class DetectorFitted(Fitted):
 
     def trained(self) -> list[LayerRow]:
         """The network, none of which trains."""
-        if self.source is None:
-            return []
-        return [
-            LayerRow(layer.name, sum(p.numel() for p in layer.module.parameters()), 0.0, None)
-            for layer in self.source.layers()
-        ]
+        return [] if self.source is None else frozen(self.source)
 
     def save(self, folder: Path) -> None:
         """``detector.json``, ``memory.safetensors`` and, with a source, ``source/``."""

@@ -20,6 +20,7 @@ from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Problem, hyper
 from headstart.methods.items import (
     CONTENT_STRENGTHS,
+    MOST,
     SHIFTS,
     STRENGTHS,
     ItemsFitted,
@@ -36,7 +37,7 @@ from headstart.sources.base import Source
 from headstart.sources.items import Items
 from headstart.sources.sasrec import Sequences
 from headstart.tasks.base import Task
-from headstart.types import Modality
+from headstart.types import LayerRow, Modality
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,11 @@ class Ease(Method):
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
         """None: the weights of the source are read, not what it makes of rows."""
         return []
+
+    def table(self, source: Source, task: Task) -> list[LayerRow]:
+        """The weights between the items that get any, and the popularity of all; the source's are read as they are."""
+        count = min(task.width, MOST) ** 2
+        return [LayerRow("item weights", count, 1.0, None), LayerRow("popularity", task.width, 1.0, None)]
 
     def refitted(self, fitted: Fitted, problem: Problem) -> Fitted | None:
         """The same choices on all rows."""

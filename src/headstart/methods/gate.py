@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -83,6 +83,12 @@ class Gate(Method):
             part = problem.replace(train=problem.train.select(rows.tolist()), deadline=deadline)
             members.append(_tuned(self.effort).fit(part))
         return weighed(self, problem, members, self.prior, self.sharpness)
+
+    def table(self, source: Source, task: Task) -> list[LayerRow]:
+        """What would train of the network: nothing in a hurry."""
+        if self.effort != "quick":
+            return _tuned(self.effort).table(source, task)
+        return [replace(row, share=0.0, rate=None) for row in super().table(source, task)]
 
     def refitted(self, fitted: Fitted, problem: Problem) -> None:
         """Nothing: the network keeps its weights."""

@@ -93,9 +93,9 @@ class Lora(GradientMethod):
             Group("head", list(head.parameters()), self.learning_rate * self.head_rate, self.weight_decay),
         ]
 
-    def table(self, source: Source, head: nn.Module) -> list[LayerRow]:
+    def table(self, source: Source, task: Task) -> list[LayerRow]:
         """What would train, adapters included."""
-        adapted = self.adapted(source)
+        adapted, head = self.adapted(source), task.head(source.card.width)
         return layer_rows(adapted, head, self.groups(adapted, head))
 
     def fit(self, problem: Problem) -> NetworkFitted:

@@ -222,8 +222,9 @@ class GradientMethod(Method):
     def groups(self, source: Source, head: nn.Module) -> list[Group]:
         """What trains at which rate, from input to output; the head last."""
 
-    def table(self, source: Source, head: nn.Module) -> list[LayerRow]:
-        """What would train of a source that is left as it is; for ``--dry-run``."""
+    def table(self, source: Source, task: Task) -> list[LayerRow]:
+        """What would train of a source that is left as it is."""
+        head = task.head(source.card.width)
         return layer_rows(source, head, self.thawed(self.groups(source, head)))
 
     def thawed(self, groups: list[Group]) -> list[Group]:

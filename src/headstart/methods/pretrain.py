@@ -170,9 +170,9 @@ class Pretrain(GradientMethod):
             groups.append(Group("objective", heads, self.learning_rate * self.head_rate, self.weight_decay))
         return groups
 
-    def table(self, source: Source, head: nn.Module) -> list[LayerRow]:
+    def table(self, source: Source, task: Task) -> list[LayerRow]:
         """All layers, and the head of what follows."""
-        rows = super().table(source, head)
+        rows = super().table(source, task)
         return [*rows[:-1], replace(rows[-1], share=1.0)]
 
     def fit(self, problem: Problem) -> Any:

@@ -49,9 +49,19 @@ def card(record: Record) -> str:
         targets=[(view, targets.verdicts(view)) for view in targets.views(record)],
         advice=targets.together(record.affinity),
         folder=wording.one_line(record.folder or "RUN"),
+        new=_new(record),
         quoted=shlex.quote(wording.one_line(record.folder or "RUN")),
         trained=sum(row.parameters * row.share for row in record.trained),
     )
+
+
+def _new(record: Record) -> str:
+    """What new rows of the kind of the run's are called in a command."""
+    suffix = Path(str(record.data.get("path", ""))).suffix.lower()
+    kinds = {column.get("kind") for column in record.data.get("columns", []) if column.get("role") == "input"}
+    if not suffix and kinds & {"image", "audio"}:
+        return "NEW_FOLDER"
+    return f"NEW_ROWS{suffix if suffix in ('.tsv', '.jsonl', '.parquet', '.ts', '.conll') else '.csv'}"
 
 
 def transferred(record: Record) -> bool:
@@ -155,9 +165,10 @@ def _result(record: Record, results: list[Json]) -> Json:
     where = _plain(record.data.get("path") or record.name)
     name = Path(where).name or where
     slug = re.sub(r"[^\w.-]+", "-", Path(where).stem, flags=re.ASCII).strip("-.") or "dataset"
+    split = {} if record.anomalies is not None else {"split": "test"}
     return {
         "task": {"type": pipeline_tag(record) or _plain(record.task.get("name") or "other")},
-        "dataset": {"type": slug, "name": name, "split": "test"},
+        "dataset": {"type": slug, "name": name, **split},
         "metrics": results,
     }
 

@@ -119,6 +119,8 @@ def environment() -> Environment:
     )
     for function in (
         wording.metric_name,
+        wording.rows,
+        wording.labels,
         wording.lacking,
         wording.score,
         wording.points,
@@ -134,6 +136,9 @@ def environment() -> Environment:
         anomalies.unmeasured,
         summary.rejected_rows,
         summary.score_label,
+        summary.scored,
+        summary.shown_score,
+        summary.comparisons,
         summary.shipped_title,
         summary.verdict,
         summary.head_start,

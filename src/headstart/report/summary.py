@@ -61,9 +61,9 @@ def rows(record: Record) -> list[tuple[str, str]]:
 
 def _task(record: Record) -> str:
     parts = [str(record.task.get("description") or record.task.get("name", ""))]
-    rows = "series" if record.anomalies is not None else "rows"
     parts.append(
-        f"{wording.count(record.data.get('rows', 0))} {rows}" + " without a label" * (record.labelling is not None)
+        f"{wording.count(record.data.get('rows', 0))} {wording.rows(record)}"
+        + " without a label" * (record.labelling is not None)
     )
     if rejected := rejected_rows(record):
         parts.append(f"{wording.count(rejected)} rejected: see rejected.csv")
@@ -86,11 +86,21 @@ def cross_validated(record: Record) -> bool:
 
 
 def score_label(record: Record) -> str:
-    """``test``, or ``cross-val.`` where the data were too few for a test split."""
+    """``test``, ``cross-val.`` where the data were too few for a test split, ``score`` where nothing was learned from
+    labels.
+    """
+    if record.anomalies is not None:
+        return "score"
     if not cross_validated(record):
         return "test"
     corrected = record.verdict is not None and "k-fold" in record.verdict.procedure
     return "cross-val." if corrected else "validation"
+
+
+def scored(record: Record) -> str:
+    """The headline metric with what it was measured on: ``test accuracy``, ``cross-validated R²``, ``VUS-PR``."""
+    where = {"score": "", "cross-val.": "cross-validated "}.get(score_label(record), f"{score_label(record)} ")
+    return where + wording.metric_name(str(record.task.get("metric", "score")))
 
 
 def shown_score(record: Record, item: Candidate) -> float | None:
@@ -99,14 +109,17 @@ def shown_score(record: Record, item: Candidate) -> float | None:
 
 
 def best_control(record: Record) -> Candidate | None:
-    """The control that the verdict names, else the control with the highest validation score (None last)."""
+    """The control that the verdict names, else the one with the highest validation score (None last); where nothing
+    was learned from labels, with the highest score by them.
+    """
     if record.verdict is not None:
         named = wording.candidate(record, record.verdict.control)
         if named is not None:
             return named
     controls = [item for item in record.candidates if item.role == "control"]
-    known = [item for item in controls if item.validation is not None]
-    return max(known, key=lambda item: item.validation or 0.0) if known else (controls[0] if controls else None)
+    read = "validation" if record.anomalies is None else "test"
+    known = [item for item in controls if getattr(item, read) is not None]
+    return max(known, key=lambda item: getattr(item, read)) if known else (controls[0] if controls else None)
 
 
 def scores(record: Record) -> str:
@@ -154,7 +167,7 @@ def head_start(record: Record) -> str:
         return ""
     from headstart.evidence.curves import head_start_sentence
 
-    return head_start_sentence(record.head_start).removeprefix("HEAD START: ")
+    return head_start_sentence(record.head_start, wording.labels(record)).removeprefix("HEAD START: ")
 
 
 def matched(found: Json) -> str:

@@ -51,13 +51,19 @@ def page(record: Record, stream: TextIO) -> str:
         colour = stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         metric = wording.metric_name(str(record.task.get("metric", "score")))
         columns = shutil.get_terminal_size((WIDEST, 24)).columns
-        parts.append(plot(record.head_start, metric, width=columns - 1, fancy=fancy, colour=colour))
+        unit = wording.labels(record)
+        parts.append(plot(record.head_start, metric, unit, width=columns - 1, fancy=fancy, colour=colour))
     text = "\n\n".join(parts)
     return text if fancy else text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
 
 
-def plot(start: HeadStart, metric: str, *, width: int = WIDEST, fancy: bool = True, colour: bool = False) -> str:
-    """Both curves and the head start between them, `HEIGHT` lines high. width: columns (40 at least, 84 at most)."""
+def plot(
+    start: HeadStart, metric: str, unit: str = "labels", *, width: int = WIDEST, fancy: bool = True,
+    colour: bool = False,
+) -> str:  # fmt: skip
+    """Both curves and the head start between them, `HEIGHT` lines high. unit: what is counted. width: columns (40 at
+    least, 84 at most).
+    """
     marks = FANCY if fancy else PLAIN
     low, high = _range(start)
     margin = max(len(wording.score(value)) for value in (low, high, start.level)) + 3
@@ -73,7 +79,7 @@ def plot(start: HeadStart, metric: str, *, width: int = WIDEST, fancy: bool = Tr
         edge = marks["tick"] if row in ticks else marks["axis"]
         lines.append(f"{label:>{margin - 3}} {edge} {canvas.line(row, colour)}".rstrip())
     lines.append(" " * (margin - 2) + marks["corner"] + marks["floor"] * (canvas.width + 1))
-    lines.append(" " * margin + canvas.labels() + "  labels")
+    lines.append(" " * margin + canvas.labels() + f"  {unit}")
     return "\n".join(lines)
 
 

@@ -11,15 +11,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.types import Candidate, Record
-
-_NAMES = {"r2": "R²", "f1": "F1", "auc": "AUC", "mae": "MAE", "rmse": "RMSE", "mse": "MSE", "ece": "ECE",
-          "mase": "MASE", "wql": "wQL", "neg": "minus", "vus": "VUS", "pr": "PR"}  # fmt: skip
+from headstart.types import metric_name as metric_name
 
 
-def metric_name(name: str) -> str:
-    """``entity_f1`` -> ``entity F1``, ``r2`` -> ``R²``."""
-    words = name.replace("-", "_").split("_")
-    return " ".join(_NAMES.get(word.lower(), word) for word in words)
+def rows(record: Record) -> str:
+    """What a row of this run is called: ``rows``, ``series``, ``users`` or ``windows``."""
+    if record.anomalies is not None:
+        return "series"
+    if record.forecasts is not None:
+        return "windows"
+    return "users" if record.task.get("name") == "recommendation" else "rows"
+
+
+def labels(record: Record) -> str:
+    """What a head start is counted in: ``labels``, or ``users`` where a row is what a user did."""
+    return "users" if rows(record) == "users" else "labels"
 
 
 POOLED = "pooled"

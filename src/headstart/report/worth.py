@@ -13,7 +13,7 @@ import numpy as np
 
 from headstart.report import wording
 from headstart.report.canvas import CONTROL, INK, MUTED, PAPER, TONES, TRANSFER, WIDTH, bare, draw, shorten
-from headstart.report.summary import score_label, shown_score
+from headstart.report.summary import scored, shown_score
 from headstart.types import Curve, HeadStart, Record
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def learning_curves(record: Record) -> str | None:
         above = float(np.mean(start.transfer.fitted)) >= float(np.mean(start.control.fitted))
         _curve(axes, start.control, CONTROL, "s", not above)
         _curve(axes, start.transfer, TRANSFER, "o", above)
-        _label_axis(axes, start)
+        _label_axis(axes, start, wording.labels(record))
         axes.set_ylabel(metric)
         axes.grid(axis="y")
         axes.margins(x=0.06, y=0.14)
@@ -59,9 +59,9 @@ def _curve(axes: Axes, curve: Curve, colour: str, mark: str, above: bool) -> Non
     axes.annotate(
         shorten(curve.name, 28),
         (curve.sizes[middle], curve.fitted[middle]),
-        xytext=(-5, 9) if above else (6, -9),
+        xytext=(-5 if above and middle else 6, 9 if above else -9),
         textcoords="offset points",
-        ha="right" if above else "left",
+        ha="right" if above and middle else "left",
         va="bottom" if above else "top",
         color=colour,
         fontweight="bold",
@@ -69,7 +69,7 @@ def _curve(axes: Axes, curve: Curve, colour: str, mark: str, above: bool) -> Non
     )
 
 
-def _label_axis(axes: Axes, start: HeadStart) -> None:
+def _label_axis(axes: Axes, start: HeadStart, unit: str) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axes.set_xscale("log")
@@ -81,7 +81,7 @@ def _label_axis(axes: Axes, start: HeadStart) -> None:
     axes.xaxis.set_major_locator(FixedLocator([float(tick) for tick in ticks]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: wording.count(value)))
-    axes.set_xlabel("labels (log scale)")
+    axes.set_xlabel(f"{unit} (log scale)")
 
 
 def _arrow(axes: Axes, start: HeadStart) -> None:
@@ -153,7 +153,7 @@ def verdict_plot(record: Record) -> str | None:
         ratios = [0.36 * len(known) + 0.4, 0.6] if verdict else [1.0]
         panels = figure.subplots(len(ratios), 1, height_ratios=ratios, squeeze=False)[:, 0]
         _scores(panels[0], known, record.shipped)
-        panels[0].set_xlabel(f"{score_label(record).replace('cross-val.', 'cross-validated')} {metric}")
+        panels[0].set_xlabel(scored(record))
         if verdict is not None:
             _difference(panels[1], record)
 
