@@ -277,9 +277,67 @@ def tiny_forecaster(folder: Path) -> Source:
     return ForecasterSource(network, sizes=sizes)
 
 
+def saved_timesfm(folder: Path, kind: str = "timesfm2_5") -> Path:
+    """A TimesFM of width 16 over patches of 4 in the library's format; it looks back 64 steps and forecasts 8."""
+    from headstart.sources.torchvision_compat import heal
+
+    heal()  # transformers imports torchvision
+    import transformers
+
+    sizes = {
+        "patch_length": 4, "context_length": 64, "horizon_length": 8, "num_hidden_layers": 2, "hidden_size": 16,
+        "intermediate_size": 16, "head_dim": 8, "num_attention_heads": 2,
+    }  # fmt: skip
+    newer = {"num_key_value_heads": 2, "output_quantile_len": 8, "max_position_embeddings": 64}
+    config = transformers.AutoConfig.for_model(kind, **sizes, **(newer if kind == "timesfm2_5" else {}))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = transformers.AutoModelForTimeSeriesPrediction.from_config(config)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder / kind)
+    return folder / kind
+
+
+def tiny_timesfm(folder: Path) -> Source:
+    from headstart.sources.hf import open_model
+
+    return open_model(str(saved_timesfm(folder)))
+
+
+def saved_chronos(folder: Path) -> Path:
+    """A Chronos-Bolt of width 16 over patches of 4 in the package's format; it looks back 64 steps and forecasts 8."""
+    from headstart.sources.torchvision_compat import heal
+
+    heal()  # transformers imports torchvision
+    import transformers
+    from chronos.chronos_bolt import ChronosBoltModelForForecasting
+
+    bolt = {
+        "context_length": 64, "prediction_length": 8, "input_patch_size": 4, "input_patch_stride": 4,
+        "quantiles": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "use_reg_token": True,
+    }  # fmt: skip
+    config = transformers.T5Config(
+        d_model=16, d_kv=8, d_ff=16, num_layers=2, num_decoder_layers=2, num_heads=2, dense_act_fn="relu",
+        decoder_start_token_id=0, pad_token_id=0, vocab_size=2, chronos_config=bolt,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = ChronosBoltModelForForecasting(config)
+    model.save_pretrained(folder / "chronos")
+    return folder / "chronos"
+
+
+def tiny_chronos(folder: Path) -> Source:
+    from headstart.sources.hf import open_model
+
+    return open_model(str(saved_chronos(folder)))
+
+
 SOURCES = {
     "items": tiny_items,
     "sasrec": tiny_sequences,
+    "chronos_bolt": tiny_chronos,
     "concatenated": tiny_pair,
     "forecaster": tiny_forecaster,
     "glyph": glyph,
@@ -290,6 +348,7 @@ SOURCES = {
     "speech": tiny_wav2vec,
     "series": series,
     "table": tiny_table,
+    "timesfm": tiny_timesfm,
     "timm": tiny_timm,
     "torchvision": tiny_torchvision,
     "voice_encoder": tiny_voice,

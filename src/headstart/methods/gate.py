@@ -69,7 +69,7 @@ class Gate(Method):
         if source is not None and task.start(source.card.width) is None:
             raise MethodError(
                 "HS-METHOD-003", f"gate needs a source that forecasts; {source.card.name} does not.",
-                "Use fracast, or one that `headstart pretrain --objective forecast` made.",
+                "Use fracast, TimesFM, Chronos-Bolt, or one that `headstart pretrain --objective forecast` made.",
             )  # fmt: skip
 
     def fit(self, problem: Problem) -> GateFitted:

@@ -115,9 +115,9 @@ class SequenceMethod(GradientMethod):
             for layer in source.layers()
         ]
 
-    def table(self, source: Source, head: nn.Module) -> list[LayerRow]:
+    def table(self, source: Source, task: Task) -> list[LayerRow]:
         """See `GradientMethod.table`; there is no head."""
-        return super().table(source, head)[:-1]
+        return super().table(source, task)[:-1]
 
     def rows(self, problem: Problem, source: Source) -> Any:
         """Whole histories, next items included."""

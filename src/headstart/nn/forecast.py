@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from headstart.datasets.windows import CONTEXT, ranged, scale
-from headstart.nn.forecaster import QUANTILES, Forecaster, pinball
+from headstart.nn.forecaster import QUANTILES, pinball
 from headstart.nn.self_supervised import Objective
 from headstart.sources.base import Source
+from headstart.sources.forecast_network import ForecastNetwork
 from headstart.types import Batch, Modality, Sample
 
 LEAST = 6
@@ -41,7 +42,7 @@ class Forecast(Objective):
     @classmethod
     def lacks(cls, source: Source) -> str | None:
         """A network that forecasts."""
-        return None if isinstance(source.network, Forecaster) else "a head that forecasts"
+        return None if isinstance(source, ForecastNetwork) else "a head that forecasts"
 
     def prepare(self, samples: Sequence[Sample]) -> tuple[Batch, torch.Tensor]:
         """Histories up to a drawn step, and what follows [B,h+1]: values, NaN behind the end, and the weight."""

@@ -1,7 +1,8 @@
 """Sources from the transformers library: ``hf:owner/name`` or a folder in its format.
 
 Text encoders, the encoder half of encoder-decoders, decoder-only models, image models; models of speech are handed to
-`headstart.sources.speech`. What differs between them is
+`headstart.sources.speech`, those that forecast series to `headstart.sources.timesfm` and
+`headstart.sources.chronos_bolt`. What differs between them is
 found by looking, not by a table of names: whether the first position sees the last one tells a decoder (then the last
 token is pooled), a ``get_encoder`` that is a part of an encoder-decoder is cut out, and a ``1_Pooling`` folder of
 sentence-transformers is followed. No code of a repository runs unless the user names that repository as trusted.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from headstart.errors import SourceError
+from headstart.errors import HeadstartError, SourceError
 from headstart.sources import text, weights
 from headstart.sources.base import Card, Source
 from headstart.sources.image import ImageReader
@@ -138,7 +140,8 @@ def open_model(place: str, *, trust_remote_code: str | None = None, card: Json |
     """The source in a repository ``owner/name`` or a local folder. card: fields known beforehand.
 
     A model of sounds is a `headstart.sources.speech.Speech`, a `headstart.sources.whisper.Whisper` or a
-    `headstart.sources.spectrogram.Spectrogram`.
+    `headstart.sources.spectrogram.Spectrogram`; one that forecasts series is a `headstart.sources.timesfm.TimesFM` or a
+    `headstart.sources.chronos_bolt.ChronosBolt`.
 
     Raises SourceError HS-SOURCE-003 (cannot be fetched), HS-SOURCE-004 (weights), HS-SOURCE-006 (asks for code),
     HS-SOURCE-007 (not a model of the library), HS-SOURCE-008 (damaged).
@@ -149,6 +152,8 @@ def open_model(place: str, *, trust_remote_code: str | None = None, card: Json |
     known = card or {}
     with _quiet(), _told(place):
         settings = _inspect(place, trust_remote_code)
+        if provider := _forecaster(settings["config"]):
+            return _that_forecasts(provider, place, settings["config"], known)
         trust = settings["trust"] is not None
         model, info = transformers.AutoModel.from_pretrained(
             place, dtype=torch.float32, output_loading_info=True, trust_remote_code=trust
@@ -199,21 +204,57 @@ def _of_sounds(model: Any, place: str, settings: Json, info: Json, known: Json) 
     return opened(model, place, settings, _json(place, "preprocessor_config.json"), card)
 
 
-def build(settings: Json, drawn: bool = True) -> nn.Module:
-    """The network of these settings with freshly drawn weights; without ``drawn`` with whatever memory held."""
+def _forecaster(config: Json) -> str:
+    """The provider of a model that forecasts series; "" for every other one."""
+    if "chronos_config" in config:
+        return "chronos_bolt"
+    return "timesfm" if config["model_type"] in ("timesfm", "timesfm2_5") else ""
+
+
+def _that_forecasts(provider: str, place: str, config: Json, known: Json) -> Source:
+    card = {
+        "name": known.get("name", place),
+        "architecture": known.get("architecture", (config.get("architectures") or [config["model_type"]])[0]),
+        "origin": known.get("origin", place),
+        "licence": known.get("licence") or _licence(place),
+        "description": known.get("description", ""),
+    }
+    source: Source = importlib.import_module(f"headstart.sources.{provider}").opened(place, config, card)
+    return source
+
+
+def check_loaded(place: str, info: Json) -> None:
+    """Raise SourceError HS-SOURCE-004 unless every tensor of the model was in the file, in its shape."""
+    mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"]}
+    weights.mismatch(place, sorted(info["missing_keys"]), [], sorted(mismatched))
+
+
+@contextlib.contextmanager
+def building(drawn: bool) -> Iterator[None]:
+    """While a network is made: quietly, and without ``drawn`` with whatever memory held as its weights."""
+    from transformers.initialization import no_init_weights
+
+    with _quiet(), contextlib.nullcontext() if drawn else no_init_weights():
+        yield
+
+
+def build(settings: Json, drawn: bool = True, auto: str = "AutoModel") -> nn.Module:
+    """The network of these settings with freshly drawn weights; without ``drawn`` with whatever memory held.
+
+    auto: the class of the library that makes it.
+    """
     heal()
     import transformers
-    from transformers.initialization import no_init_weights
 
     config = copy.deepcopy(settings["config"])
     trust = settings["trust"] is not None
-    with _quiet(), contextlib.nullcontext() if drawn else no_init_weights():
+    with building(drawn):
         if trust:
             loaded = transformers.AutoConfig.from_pretrained(settings["trust"], trust_remote_code=True)
             loaded.update(config)
         else:
             loaded = transformers.AutoConfig.for_model(config.pop("model_type"), **config)
-        model = transformers.AutoModel.from_config(loaded, dtype=torch.float32, trust_remote_code=trust)
+        model = getattr(transformers, auto).from_config(loaded, dtype=torch.float32, trust_remote_code=trust)
     network = _part(model, settings)
     if not settings.get("pooler", True):
         network.pooler = None  # type: ignore[assignment]
@@ -425,7 +466,7 @@ def _told(place: str) -> Iterator[None]:
     local = Path(place).exists()
     try:
         yield
-    except SourceError:
+    except HeadstartError:
         raise
     except SafetensorError as error:
         raise SourceError("HS-SOURCE-008", f"the weights of {place} are damaged ({error}).") from error

@@ -60,7 +60,7 @@ def ordered_layers(network: nn.Module, run: Callable[[], object]) -> list[Layer]
     units: dict[str, nn.Module] = {}
     loose: list[str] = []
     _open("", network, True, units, loose)
-    order = _reached(units, run)
+    order = _untied(_reached(units, run), units)
     groups: list[list[str]] = []
     waiting: list[str] = []
     for name in order:
@@ -107,6 +107,17 @@ def _reached(units: dict[str, nn.Module], run: Callable[[], object]) -> list[str
         for hook in hooks:
             hook.remove()
     return list(order)
+
+
+def _untied(order: list[str], units: dict[str, nn.Module]) -> list[str]:
+    """The units without those whose parameters all belong to earlier ones: embeddings that are tied."""
+    kept, held = [], set[int]()
+    for name in order:
+        own = {id(parameter) for parameter in units[name].parameters()}
+        if not own <= held:
+            kept.append(name)
+        held |= own
+    return kept
 
 
 def _with_loose(groups: list[list[str]], loose: list[str]) -> list[list[str]]:
