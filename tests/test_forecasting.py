@@ -73,6 +73,34 @@ def test_fit_predict_evaluate_and_report(home, capsys):
     assert cli.main(["report", run, "-o", str(home / "again.html")]) == 0
 
 
+@pytest.mark.slow
+def test_what_is_known_ahead_moves_the_forecasts_and_must_be_there(home, capsys):
+    generator, data = np.random.default_rng(0), home / "priced.csv"
+    price = generator.normal(size=(2, 60))
+    with data.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["shop", "month", "sales", "price"])
+        for shop in range(2):
+            for k in range(60):
+                value = f"{50 - 5 * price[shop, k] + generator.normal():.3f}" if k < 57 else ""
+                lines.writerow(["ab"[shop], f"{2000 + k // 12}-{k % 12 + 1:02d}-01", value, f"{price[shop, k]:.3f}"])
+    run = str(home / "run")
+    options = columns("--horizon", "3", "--source", str(home / "own"), "-o", run, "-q", "--effort", "quick")
+    assert cli.main(["fit", str(data), *options, "--known", "price", "--season", "1"]) == 0
+    record = headstart.load(run).record
+    scores = {each.name: each.validation for each in record.candidates if each.validation is not None}
+    assert scores["ridge_known"] > scores["ridge"] + 0.5 and "--known price" in record.command
+    assert cli.main(["predict", run, str(data), "-o", str(home / "next.csv"), "-q"]) == 0
+    with (home / "next.csv").open() as file:
+        found = [float(line["prediction"]) for line in csv.DictReader(file)]
+    assert np.abs(np.array(found) - (50 - 5 * price[:, 57:]).ravel()).max() < 4
+    short = data.read_text().splitlines(keepends=True)[:-1]
+    (home / "short.csv").write_text("".join(short))
+    capsys.readouterr()
+    assert cli.main(["predict", run, str(home / "short.csv"), "-q"]) == 2
+    assert '"price" is missing at the step 2004-12-01 of the series "b"' in capsys.readouterr().err
+
+
 def test_a_typo_and_a_missing_horizon_are_told_in_one_line(home, capsys):
     data = write(home / "sales.csv", "ab")
     assert cli.main(["fit", str(data), "--target", "sale", "--horizon", "3", "--series", "shop"]) == 2
