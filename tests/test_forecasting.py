@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import headstart
-from headstart import cli
+from headstart import catalog, cli
+from headstart.errors import TaskError
+from headstart.methods.base import Problem, save_part
+from headstart.tasks.base import infer_task
 from tests.conformance.examples import tiny_forecaster
 
 
@@ -107,6 +110,37 @@ def test_a_typo_and_a_missing_horizon_are_told_in_one_line(home, capsys):
     assert 'there is no column "sale"' in capsys.readouterr().err
     assert cli.main(["fit", str(data), *columns("--task", "forecasting")]) == 2
     assert "--horizon" in capsys.readouterr().err
+
+
+def test_forecasters_are_not_ranked_and_not_adapted_and_it_is_said_what_to_do_instead(home, capsys):
+    data = str(write(home / "sales.csv", "ab"))
+    assert cli.main(["rank", data, "--target", "sales", "--task", "forecasting"]) == 2
+    assert "forecaster is the prediction already. Fit once with each --source" in capsys.readouterr().err
+    assert cli.main(["adapt", data, data, "--target", "sales", "--task", "forecasting"]) == 2
+    assert "headstart pretrain THEM --objective forecast --out own" in capsys.readouterr().err
+    rows = headstart.read(data, target="sales", roles={"shop": "series", "month": "step"}, horizon=3)
+    with pytest.raises(TaskError, match=r"HS-TASK-002.*Fit once with each --source"):
+        headstart.rank(rows)
+    with pytest.raises(TaskError, match=r"HS-TASK-002.*pretrain THEM"):
+        headstart.adapt(rows, rows)
+    fitted = catalog.find("methods", "statistical")(model="drift").fit(
+        Problem(rows, None, infer_task(rows), None, None)
+    )
+    (home / "run" / "model").mkdir(parents=True)
+    facts = save_part(fitted, home / "run" / "model")
+    manifest = {"schema": 1, "task": fitted.task.to_json(), "columns": [], "files": {}, **facts}
+    (home / "run" / "model.json").write_text(json.dumps(manifest))
+    assert cli.main(["adapt", str(home / "run"), data]) == 2
+    assert "a run predicts new series as it is" in capsys.readouterr().err
+
+
+def test_embedding_takes_a_row_for_each_series(home, capsys):
+    data, own = str(write(home / "sales.csv", "ab")), str(home / "own")
+    assert cli.main(["embed", data, "--source", own, "--input", "sales", "-o", str(home / "x.parquet")]) == 2
+    assert "Give a row for each series" in capsys.readouterr().err
+    waves = {"wave": [np.sin(np.arange(20.0) / step).tolist() for step in (1, 2)]}
+    found = headstart.embed(waves, source=own, kinds={"wave": "series"})
+    assert found.shape == (2, 4 * 9) and not np.allclose(*found)  # its forecasts, 4 steps of 9 quantiles
 
 
 def test_one_series_alone_has_no_verdict_but_neutral(home):

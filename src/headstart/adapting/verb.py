@@ -35,7 +35,7 @@ from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.image import decode
 from headstart.sources.trust import trusting
-from headstart.tasks.base import Array, Task, infer_task
+from headstart.tasks.base import Array, Task, check_independent, infer_task
 from headstart.transfer import choose_source, claim, finished, workspace
 from headstart.types import Json
 
@@ -85,7 +85,8 @@ def adapt(
     ``use_labels`` there is none.
 
     Returns an `Artefact`. Raises UsageError HS-USAGE-001 where it is not said what to adapt to or the method does not
-    adapt, MethodError HS-METHOD-003 for a task or source that it cannot do, and what `headstart.fit` raises.
+    adapt, TaskError HS-TASK-002 for forecasts, MethodError HS-METHOD-003 for a task or source that it cannot do, and
+    what `headstart.fit` raises.
     """
     report = report or (lambda stage, done, total: None)
     if reading.is_run(data):
@@ -99,11 +100,13 @@ def adapt(
     from_run.refuse_labels(method, data)
     clock = Clock()
     _adapts(method)
+    check_independent(task, *reading.OF_FORECASTS)
     two = reading.two(
         data, to, target=target, domain=domain, value=value, input=input, roles=roles, kinds=kinds, limit=limit,
         use_labels=use_labels,
     )  # fmt: skip
     learned = infer_task(two.labelled, task)
+    check_independent(learned, *reading.OF_FORECASTS)
     with trusting(trust_remote_code):
         chosen = choose_source(two.labelled, GLYPH if source == "auto" and signs(two) else source)
     how = _named(method, settings or {}, chosen)
