@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import headstart
-from headstart import cli
+from headstart import catalog, cli
+from headstart.errors import TaskError
+from headstart.methods.base import Problem, save_part
+from headstart.tasks.base import infer_task
 from tests.conformance.examples import tiny_forecaster
 
 
@@ -73,12 +76,71 @@ def test_fit_predict_evaluate_and_report(home, capsys):
     assert cli.main(["report", run, "-o", str(home / "again.html")]) == 0
 
 
+@pytest.mark.slow
+def test_what_is_known_ahead_moves_the_forecasts_and_must_be_there(home, capsys):
+    generator, data = np.random.default_rng(0), home / "priced.csv"
+    price = generator.normal(size=(2, 60))
+    with data.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["shop", "month", "sales", "price"])
+        for shop in range(2):
+            for k in range(60):
+                value = f"{50 - 5 * price[shop, k] + generator.normal():.3f}" if k < 57 else ""
+                lines.writerow(["ab"[shop], f"{2000 + k // 12}-{k % 12 + 1:02d}-01", value, f"{price[shop, k]:.3f}"])
+    run = str(home / "run")
+    options = columns("--horizon", "3", "--source", str(home / "own"), "-o", run, "-q", "--effort", "quick")
+    assert cli.main(["fit", str(data), *options, "--known", "price", "--season", "1"]) == 0
+    record = headstart.load(run).record
+    scores = {each.name: each.validation for each in record.candidates if each.validation is not None}
+    assert scores["ridge_known"] > scores["ridge"] + 0.5 and "--known price" in record.command
+    assert cli.main(["predict", run, str(data), "-o", str(home / "next.csv"), "-q"]) == 0
+    with (home / "next.csv").open() as file:
+        found = [float(line["prediction"]) for line in csv.DictReader(file)]
+    assert np.abs(np.array(found) - (50 - 5 * price[:, 57:]).ravel()).max() < 4
+    short = data.read_text().splitlines(keepends=True)[:-1]
+    (home / "short.csv").write_text("".join(short))
+    capsys.readouterr()
+    assert cli.main(["predict", run, str(home / "short.csv"), "-q"]) == 2
+    assert '"price" is missing at the step 2004-12-01 of the series "b"' in capsys.readouterr().err
+
+
 def test_a_typo_and_a_missing_horizon_are_told_in_one_line(home, capsys):
     data = write(home / "sales.csv", "ab")
     assert cli.main(["fit", str(data), "--target", "sale", "--horizon", "3", "--series", "shop"]) == 2
     assert 'there is no column "sale"' in capsys.readouterr().err
     assert cli.main(["fit", str(data), *columns("--task", "forecasting")]) == 2
     assert "--horizon" in capsys.readouterr().err
+
+
+def test_forecasters_are_not_ranked_and_not_adapted_and_it_is_said_what_to_do_instead(home, capsys):
+    data = str(write(home / "sales.csv", "ab"))
+    assert cli.main(["rank", data, "--target", "sales", "--task", "forecasting"]) == 2
+    assert "forecaster is the prediction already. Fit once with each --source" in capsys.readouterr().err
+    assert cli.main(["adapt", data, data, "--target", "sales", "--task", "forecasting"]) == 2
+    assert "headstart pretrain THEM --objective forecast --out own" in capsys.readouterr().err
+    rows = headstart.read(data, target="sales", roles={"shop": "series", "month": "step"}, horizon=3)
+    with pytest.raises(TaskError, match=r"HS-TASK-002.*Fit once with each --source"):
+        headstart.rank(rows)
+    with pytest.raises(TaskError, match=r"HS-TASK-002.*pretrain THEM"):
+        headstart.adapt(rows, rows)
+    fitted = catalog.find("methods", "statistical")(model="drift").fit(
+        Problem(rows, None, infer_task(rows), None, None)
+    )
+    (home / "run" / "model").mkdir(parents=True)
+    facts = save_part(fitted, home / "run" / "model")
+    manifest = {"schema": 1, "task": fitted.task.to_json(), "columns": [], "files": {}, **facts}
+    (home / "run" / "model.json").write_text(json.dumps(manifest))
+    assert cli.main(["adapt", str(home / "run"), data]) == 2
+    assert "a run predicts new series as it is" in capsys.readouterr().err
+
+
+def test_embedding_takes_a_row_for_each_series(home, capsys):
+    data, own = str(write(home / "sales.csv", "ab")), str(home / "own")
+    assert cli.main(["embed", data, "--source", own, "--input", "sales", "-o", str(home / "x.parquet")]) == 2
+    assert "Give a row for each series" in capsys.readouterr().err
+    waves = {"wave": [np.sin(np.arange(20.0) / step).tolist() for step in (1, 2)]}
+    found = headstart.embed(waves, source=own, kinds={"wave": "series"})
+    assert found.shape == (2, 4 * 9) and not np.allclose(*found)  # its forecasts, 4 steps of 9 quantiles
 
 
 def test_one_series_alone_has_no_verdict_but_neutral(home):

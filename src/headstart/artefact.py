@@ -26,7 +26,7 @@ from headstart.methods.saved import SCHEMA, arranged, open_model, sha256
 from headstart.report.layers import LayerTable
 from headstart.types import Json, Prediction, Record, Sample
 
-ARRANGING = ("series", "step", "user", "rating")
+ARRANGING = ("series", "step", "known", "user", "rating")
 """Roles of columns that say how the rows of a table belong together."""
 
 

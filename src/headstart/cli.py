@@ -39,6 +39,7 @@ from headstart.options import (
     ItemColumn,
     ItemsTable,
     Kinds,
+    KnownColumns,
     Limit,
     Precision,
     Quiet,
@@ -138,6 +139,7 @@ def fit(
     weight: WeightColumn = None,
     series: SeriesColumn = None,
     step: StepColumn = None,
+    known: KnownColumns = None,
     user: UserColumn = None,
     item: ItemColumn = None,
     rating: RatingColumn = None,
@@ -170,7 +172,11 @@ def fit(
             method=method,
             input=input or None,
             task=task,
-            roles={column: role for role, column in roles.items() if column is not None} or None,
+            roles={
+                **{column: role for role, column in roles.items() if column is not None},
+                **dict.fromkeys(known or (), "known"),
+            }
+            or None,
             kinds=kinds or None,
             budget=budget,
             effort=effort,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 GROUP = 8192  # rows of a row group
 POOLED = "pooled"
+IN_ROWS = "Give a row for each series: a column of lists of numbers with --kind COLUMN=series, or a .ts file."
 
 
 @dataclass
@@ -126,7 +127,9 @@ class Job:
                 "HS-SOURCE-005",
                 f"{source.card.name} reads {source.card.modality}; the input ({names}) of {part.origin} is "
                 f"{part.modality}.",
-                "Name another --source, or other columns with --input.",
+                IN_ROWS
+                if source.card.modality == "series"
+                else "Name another --source, or other columns with --input.",
             )
         source = source.settled(part.select(range(min(len(part), GROUP))))
         if not self.layers or len(set(self.layers)) < len(self.layers):

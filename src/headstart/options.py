@@ -46,6 +46,10 @@ SeriesColumn = Annotated[
     typer.Option(help="Which series a row is part of: one value a row, many rows.", rich_help_panel=_COLUMNS),
 ]
 StepColumn = Annotated[str | None, typer.Option(help="When in its series a row was.", rich_help_panel=_COLUMNS)]
+KnownColumns = Annotated[
+    list[str] | None,
+    typer.Option("--known", help="Forecasts: what is known ahead, a price; repeatable.", rich_help_panel=_COLUMNS),
+]
 UserColumn = Annotated[
     str | None, typer.Option("--user", help="Interactions: who dealt with an item.", rich_help_panel=_COLUMNS)
 ]

@@ -40,7 +40,7 @@ from headstart.tasks.base import Task, check_options, infer_task
 
 SAME_ROWS = "All rows are cross-validated, those that ranked the sources too; name a source to keep the two apart."
 
-ROLES = ("domain", "group", "time", "split", "weight")
+ROLES = ("domain", "group", "time", "split", "weight", "known")
 """Columns besides input and target whose values a result depends on."""
 
 Report = Callable[[str, int, int], None]

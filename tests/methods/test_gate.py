@@ -86,6 +86,12 @@ def test_the_control_weighs_models_and_a_single_one_can_be_named(problem, tmp_pa
     assert np.allclose(own, local_forecasts.drift(sample, season, 3)) and size > 0 and low <= sample[0]
 
 
+def test_a_model_of_what_is_known_ahead_needs_something_that_is(problem):
+    problem, rows = problem
+    with pytest.raises(MethodError, match=r"HS-METHOD-003.*ridge_known.*--known"):
+        Statistical(model="ridge_known").admit(problem.task, None, rows)
+
+
 def test_without_the_package_the_other_models_serve_and_a_note_says_so(problem, monkeypatch):
     problem, _ = problem
     monkeypatch.setattr(local_forecasts.importlib.util, "find_spec", lambda name: None)

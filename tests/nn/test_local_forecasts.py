@@ -35,6 +35,35 @@ def test_an_autoregression_finds_what_made_the_series():
     assert spread[0] == pytest.approx(1.2816 * 0.3, rel=0.15) and (np.diff(spread) > -1e-9).all()
 
 
+def moved(count: int = 130, ahead: int = 8):
+    """An autoregression moved by a column of noise, 3 for 1; the column, and another that never changes."""
+    generator = np.random.default_rng(1)
+    column, rest = generator.normal(size=count + ahead), [0.0]
+    for _ in range(count + ahead - 1):
+        rest.append(0.7 * rest[-1] + generator.normal())
+    return np.array(rest) + 3 * column, np.stack([column, np.ones(count + ahead)])
+
+
+def test_the_effect_of_what_is_known_ahead_is_found_and_added_again():
+    values, known = moved()
+    history, truth = values[:130], values[130:]
+    without, found = local.ridge(history, 1, 8), local.forecast("ridge_known", history, 1, 8, known)
+    assert np.abs(found[:, 4] - truth).mean() < 0.5 * np.abs(without[:, 4] - truth).mean()
+    assert found[0, 8] - found[0, 0] < 0.6 * (without[0, 8] - without[0, 0])
+    more = known + np.array([[0.0] * 130 + [1.0] * 8, [0.0] * 138])
+    change = local.forecast("ridge_known", history, 1, 8, more)[:, 4] - found[:, 4]
+    assert np.allclose(change, 3, atol=0.3)  # one more of the column is 3 more of the value
+    scaled = local.forecast("ridge_known", history, 1, 8, 1000 + 50 * known)
+    assert np.allclose(scaled, found, atol=1e-6)  # whatever its units
+
+
+def test_a_column_that_never_changed_changes_nothing():
+    values, known = moved()
+    for model in ("ridge_known", "ridge"):
+        assert np.array_equal(local.forecast(model, values[:130], 1, 8, known[1:]), local.ridge(values[:130], 1, 8))
+    assert "ridge_known" in local.available(known=True) and "ridge_known" not in local.available()
+
+
 def test_quantiles_widen_and_do_not_cross():
     generator = np.random.default_rng(0)
     history = SEASONAL + generator.normal(size=60)

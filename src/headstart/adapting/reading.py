@@ -20,6 +20,14 @@ from headstart.errors import DataError, UsageError, did_you_mean
 from headstart.evidence.splits import Sealed
 from headstart.methods.adaptation import inputs
 from headstart.methods.saved import Saved, open_model, read_manifest
+from headstart.tasks.base import check_independent
+
+OF_FORECASTS = (
+    "the windows of one series are no domain that labels could be carried over from",
+    "Learn from the other series with `headstart pretrain THEM --objective forecast --out own`, then `headstart fit` "
+    "with --source own; a run predicts new series as it is.",
+)
+"""Why forecasters are not adapted, and what serves instead."""
 
 
 class Run(NamedTuple):
@@ -63,8 +71,8 @@ def is_run(data: Any) -> bool:
 def after_run(folder: str | Path, to: Any, *, limit: int | None, **fixed: Any) -> Two:
     """A run and the rows to adapt its model to. fixed: arguments that the run leaves no choice about.
 
-    Raises UsageError HS-USAGE-001 where one of those is given or there are no rows, DataError HS-DATA-015 where they
-    lack a column that the model reads, and what opening a run raises.
+    Raises UsageError HS-USAGE-001 where one of those is given or there are no rows, TaskError HS-TASK-002 for a run of
+    forecasts, DataError HS-DATA-015 where they lack a column that the model reads, and what opening a run raises.
     """
     if to is None:
         raise UsageError(
@@ -77,6 +85,7 @@ def after_run(folder: str | Path, to: Any, *, limit: int | None, **fixed: Any) -
         )
     place = Path(folder)
     saved = open_model(place)
+    check_independent(saved.fitted.task, *OF_FORECASTS)
     run = Run(place, saved, key(read_manifest(place)["files"]))
     goals = [column for column in saved.columns if column.role == "target"]
     rows, sealed = _read_target(to, saved.inputs, goals[0] if len(goals) == 1 else None, limit)

@@ -35,7 +35,7 @@ from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.image import decode
 from headstart.sources.trust import trusting
-from headstart.tasks.base import Array, Task, infer_task
+from headstart.tasks.base import Array, Task, check_independent, infer_task
 from headstart.transfer import choose_source, claim, finished, workspace
 from headstart.types import Json
 
@@ -89,8 +89,8 @@ def adapt(
     ``use_labels`` there is none.
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises UsageError HS-USAGE-001 where it is not said what to
-    adapt to or the method does not adapt, MethodError HS-METHOD-003 for a task or source that it cannot do, and what
-    `headstart.fit` raises.
+    adapt to or the method does not adapt, TaskError HS-TASK-002 for forecasts, MethodError HS-METHOD-003 for a task or
+    source that it cannot do, and what `headstart.fit` raises.
     """
     report = report or (lambda stage, done, total: None)
     if reading.is_run(data):
@@ -105,11 +105,13 @@ def adapt(
     from_run.refuse_labels(method, data)
     clock = Clock()
     _adapts(method)
+    check_independent(task, *reading.OF_FORECASTS)
     two = reading.two(
         data, to, target=target, domain=domain, value=value, input=input, roles=roles, kinds=kinds, limit=limit,
         use_labels=use_labels, align=align,
     )  # fmt: skip
     learned = infer_task(two.labelled, task)
+    check_independent(learned, *reading.OF_FORECASTS)
     with trusting(trust_remote_code):
         wanted = GLYPH if source == "auto" and signs(two) else source
         chosen = choose_source(two.labelled, wanted, align if to is None else None)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Role: TypeAlias = Literal[
-    "input", "target", "domain", "group", "time", "split", "weight", "series", "step", "season", "user", "item",
-    "rating", "unused",
+    "input", "target", "domain", "group", "time", "split", "weight", "series", "step", "season", "known", "user",
+    "item", "rating", "unused",
 ]  # fmt: skip
 Kind: TypeAlias = Literal[
     "text", "image", "audio", "number", "category", "labels", "tokens", "tags", "datetime", "array", "series", "future",

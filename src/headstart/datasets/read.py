@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import disk
-from headstart.datasets import checks, interactions, points, roles, series, windows
+from headstart.datasets import checks, interactions, known, points, roles, series, windows
 from headstart.datasets.base import Dataset, Reject
 from headstart.datasets.items import of_lists
 from headstart.datasets.parsed import Options, Parsed
@@ -49,8 +49,8 @@ def read(
     targets, a row in which one is missing is rejected. roles: column -> role. kinds: column -> kind, over what
     `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target. stepwise: the target says
     something of every step of a series (`points.py`). horizon: the target is to be forecast by so many steps, and a row
-    is a window of a series (`windows.py`). season: its steps, else inferred. items: of interactions (`interactions.py`)
-    a table of what is known of each item.
+    is a window of a series (`windows.py`), with what is known ahead (`known.py`). season: its steps, else inferred.
+    items: of interactions (`interactions.py`) a table of what is known of each item.
 
     Raises DataError (HS-DATA-001 to -005, -008 to -011, -013 to -018, -020), EnvironmentProblem and UsageError; all
     that is wrong with the named columns comes in one error. Rows that cannot be used are in ``rejects``.
@@ -59,10 +59,11 @@ def read(
     for name, number in (("horizon", horizon), ("season", season)):
         if number is not None and number < 1:
             raise UsageError("HS-USAGE-001", f"the {name} is {number}.", "Expected a number of steps, 1 or more.")
+    known.check_horizon(dict(roles or {}), horizon)
     options = Options(dict(kinds or {}), inputs, for_prediction, stepwise=stepwise, horizon=horizon, season=season or 0)
     parsed, origin = _parse(source, options)
-    known = None if items is None else _parse(items, Options())[0]
-    return typed(parsed, origin, target, options, dict(roles or {}), limit, known)
+    told = None if items is None else _parse(items, Options())[0]
+    return typed(parsed, origin, target, options, dict(roles or {}), limit, told)
 
 
 def column_names(source: Any, inputs: Sequence[str] = ()) -> list[str]:

@@ -3,7 +3,7 @@
 Target: the class folder; else the column called label, labels, target, class or y. Input: a column of sounds if there
 is one, with the columns ``start`` and ``end`` (seconds) beside a path; else an image column; else words; else every
 series; else every text column; else every number, category and array column that is no identifier. Split: a column
-called ``split`` with a name of a part in it. Group, time, domain, weight, series and step are never guessed.
+called ``split`` with a name of a part in it. Group, time, domain, weight, series, step and known are never guessed.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ begins behind a missing value; a missing value that was to be found counts for n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.datasets import convert
+from headstart.datasets import convert, known
 from headstart.datasets.base import Column, Dataset, Reject
 from headstart.datasets.parsed import Options, Parsed
 from headstart.datasets.series import filled
@@ -50,13 +50,16 @@ TINY = 1e-9
 
 @dataclass
 class Whole:
-    """One series at even steps, NaN where a step has no value. number: of its last row in the file."""
+    """One series at even steps, NaN where a step has no value. number: of its last row in the file. known: the columns
+    known ahead [K,P], over the steps of ``values`` and those behind it that the file has.
+    """
 
     name: Any
     values: np.ndarray
     steps: Steps
     number: int
     season: int = 1
+    known: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,10 @@ def rows(
     """
     horizon = options.horizon
     assert horizon is not None
-    value, owner, when = _columns(parsed, origin, target, options, wanted)
-    wholes, rejects, notes = _wholes(parsed, origin, value, owner, when, options)
+    value, owner, when, beside = _columns(parsed, origin, target, options, wanted)
+    wholes, rejects, notes = _wholes(parsed, origin, value, owner, when, beside, options)
+    if options.for_prediction:
+        known.check_ahead(wholes, beside, horizon, value, origin)
     windows: list[Window] = []
     for whole in wholes:
         found = _last(whole, horizon) if options.for_prediction else _rolling(whole, horizon)
@@ -109,7 +114,7 @@ def rows(
     windows = _thinned(windows)
     if not options.for_prediction:
         notes += _told(windows, horizon)
-    return _dataset(windows, horizon, value, owner, when, origin, rejects, notes, not options.for_prediction)
+    return _dataset(windows, horizon, value, owner, when, beside, origin, rejects, notes, not options.for_prediction)
 
 
 # --- columns -----------------------------------------------------------------------------------------------------
@@ -117,8 +122,8 @@ def rows(
 
 def _columns(
     parsed: Parsed, origin: str, target: str | Sequence[str] | None, options: Options, wanted: Mapping[str, str]
-) -> tuple[str, str | None, str | None]:
-    """The names of the value, the series and the step."""
+) -> tuple[str, str | None, str | None, list[str]]:
+    """The names of the value, the series, the step, and what is known ahead."""
     names = parsed.table.column_names
     targets = [target] if isinstance(target, str) else list(target or ())
     named = list(options.inputs) or [*targets, *(name for name, role in wanted.items() if role == "target")]
@@ -128,19 +133,24 @@ def _columns(
             "Name the column of values with --target; put several series below each other and name --series.",
         )  # fmt: skip
     roles = {role: name for name, role in wanted.items() if role in ("series", "step")}
-    for name in [named[0], *roles.values()]:
+    beside = [name for name, role in wanted.items() if role == known.ROLE]
+    for name in [named[0], *roles.values(), *beside]:
         if name not in names:
             raise DataError("HS-DATA-003", f'{origin}: there is no column "{name}".', did_you_mean(name, names))
-    return named[0], roles.get("series"), roles.get("step")
+    if named[0] in beside:
+        raise UsageError("HS-USAGE-001", f'the column "{named[0]}" is to be forecast and known ahead.', "Drop one.")
+    return named[0], roles.get("series"), roles.get("step"), beside
 
 
 def _wholes(
-    parsed: Parsed, origin: str, value: str, owner: str | None, when: str | None, options: Options
-) -> tuple[list[Whole], list[Reject], list[str]]:
+    parsed: Parsed, origin: str, value: str, owner: str | None, when: str | None, beside: Sequence[str],
+    options: Options,
+) -> tuple[list[Whole], list[Reject], list[str]]:  # fmt: skip
     """Every series at even steps, what was left out, and what was done."""
     table, numbers = parsed.table, parsed.numbers
     values = np.asarray(convert.column(table.column(value), "number", value, origin, numbers).to_numpy(), np.float64)
     values = np.where(np.isfinite(values), values, np.nan)
+    others = known.columns(parsed, beside, origin)
     names = [""] * len(values) if owner is None else table.column(owner).to_pylist()
     stamps = None if when is None else _stamps(table.column(when), when, origin, numbers)
     rejects = list(parsed.rejects)
@@ -150,20 +160,17 @@ def _wholes(
             rejects.append(Reject(origin, numbers[row], f'the series "{owner}" is missing'))
         else:
             members.setdefault(name, []).append(row)
-    wholes, double, uneven, gaps = [], 0, 0, 0
+    wholes, double, uneven, gaps, bridged = [], 0, 0, 0, 0
     for name, found in members.items():
         order = found if stamps is None else sorted(found, key=lambda row: stamps[row])
         own = np.arange(1, len(order) + 1).tolist() if stamps is None else [stamps[row] for row in order]
         steps = steps_of(own)
         places, off = steps.places(own)
-        line = np.full(int(places[-1]) + 1, np.nan)
-        if len(line) > 10 * len(order):
+        length = int(places[-1]) + 1
+        if length > 10 * len(order):
             rejects.append(Reject(origin, numbers[order[0]], f'the gaps of the series "{name}" are too long'))
             continue
-        known = np.isfinite(values[order])
-        total = np.bincount(places[known], values[order][known], len(line))
-        count = np.bincount(places[known], minlength=len(line))
-        line[count > 0] = total[count > 0] / count[count > 0]
+        line = _placed(values[order], places, length)
         double += bool((np.bincount(places) > 1).any())
         uneven += off > 0.1
         there = np.flatnonzero(np.isfinite(line))
@@ -172,16 +179,33 @@ def _wholes(
             continue
         line = line[: there[-1] + 1]
         first = int(there[0])
+        lines = np.array([_placed(own, places, length) for own in others[:, order]]).reshape(len(beside), length)
+        lines = lines[:, first:]
+        past = np.isfinite(lines[:, : len(line) - first])
+        if not past.any(axis=1).all():
+            lost = beside[int(np.argmin(past.any(axis=1)))]
+            rejects.append(Reject(origin, numbers[order[0]], f'the series "{name}" has no value of "{lost}"'))
+            continue
+        bridged += not past.all()
         gaps += bool(np.isnan(line[first:]).any())
         steps = replace(steps, first=_moved(steps, first))
-        whole = Whole(name, line[first:], steps, numbers[order[-1]])
+        whole = Whole(name, line[first:], steps, numbers[order[-1]], known=known.mended(lines, past.shape[1]))
         whole.season = _season(whole, options)
         wholes.append(whole)
     kinds = (
         (double, "values of the same step were averaged"), (uneven, "values went to the nearest even step"),
         (gaps, "missing values inside a history lie on straight lines; missing ones to be found count for nothing"),
+        (bridged, "missing values of what is known ahead lie on straight lines"),
     )  # fmt: skip
     return wholes, rejects, [f"Series: {rule} ({number:,} series)." for number, rule in kinds if number]
+
+
+def _placed(values: np.ndarray, places: np.ndarray, length: int) -> np.ndarray:
+    """The mean of the values [N] of each step [T], NaN where a step has none."""
+    there = np.isfinite(values)
+    total = np.bincount(places[there], values[there], length)
+    count = np.bincount(places[there], minlength=length)
+    return np.asarray(np.divide(total, count, out=np.full(length, np.nan), where=count > 0))
 
 
 def _stamps(values: pa.ChunkedArray, name: str, origin: str, numbers: list[int]) -> list[Any]:
@@ -237,7 +261,7 @@ def parts(length: int, horizon: int) -> tuple[list[int], list[int], int]:
 
 def _rolling(whole: Whole, horizon: int) -> list[Window]:
     test, valid, end = parts(len(whole.values), horizon)
-    known = np.isfinite(whole.values)
+    there = np.isfinite(whole.values)
     if not test:
         return []
     whole_horizon = [(origin, "test") for origin in test] + [(origin, "valid") for origin in valid]
@@ -246,7 +270,7 @@ def _rolling(whole: Whole, horizon: int) -> list[Window]:
         found.append(Window(whole, origin, min(end, origin + horizon), "train"))
     return [
         each for each in found
-        if known[each.origin - 1] and known[: each.origin].sum() >= LEAST and known[each.origin : each.end].any()
+        if there[each.origin - 1] and there[: each.origin].sum() >= LEAST and there[each.origin : each.end].any()
     ]  # fmt: skip
 
 
@@ -283,8 +307,8 @@ def _told(windows: Sequence[Window], horizon: int) -> list[str]:
 
 
 def _dataset(
-    windows: Sequence[Window], horizon: int, value: str, owner: str | None, when: str | None, origin: str,
-    rejects: Sequence[Reject], notes: Sequence[str], labelled: bool,
+    windows: Sequence[Window], horizon: int, value: str, owner: str | None, when: str | None, beside: Sequence[str],
+    origin: str, rejects: Sequence[Reject], notes: Sequence[str], labelled: bool,
 ) -> Dataset:  # fmt: skip
     import uuid
 
@@ -302,7 +326,7 @@ def _dataset(
             targets.append([*ahead, *ranged(history), scale(history, each.series.season)])
         places = range(each.origin, each.origin + horizon)
         stamps.append([str(each.series.steps.stamp(place)) for place in places])
-    taken = {value, owner, when}
+    taken = {value, owner, when, *beside}
     columns, data = [], {}
 
     def add(name: str, role: Any, kind: Any, values: Any) -> None:
@@ -313,6 +337,9 @@ def _dataset(
         add(owner, "series", "category", pa.array([each.series.name for each in windows]))
     add(when or PLAIN, "step" if when else "unused", "labels", pa.array(stamps, pa.list_(pa.string())))
     add(value, "input", "series", pa.array(histories, pa.list_(pa.float64())))
+    for place, name in enumerate(beside):
+        lines = [each.series.known[place, max(0, each.origin - CONTEXT) : each.origin + horizon] for each in windows]
+        add(name, known.ROLE, "series", pa.array(lines, pa.list_(pa.float64())))
     add(SEASON, "season", "number", pa.array([each.series.season for each in windows], pa.int64()))
     if labelled:
         name = f"{value} {AHEAD}"

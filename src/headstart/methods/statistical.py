@@ -1,28 +1,33 @@
 """The control of forecasting: what a careful person would do with each series alone, without any source.
 
-Seasonal naive, the same with drift, ridge autoregression, AutoETS and AutoTheta (`headstart.nn.local_forecasts`)
-forecast the validation windows and are weighted for each series by what they reached there, by the rule of
-`headstart.methods.gate`. Nothing else is fitted: each forecast comes from the history of its own row. ``model`` names
-a single one for all series.
+Seasonal naive, the same with drift, ridge autoregression (where columns are known ahead, also with these), AutoETS and
+AutoTheta (`headstart.nn.local_forecasts`) forecast the validation windows and are weighted for each series by what they
+reached there, by the rule of `headstart.methods.gate`. Nothing else is fitted: each forecast comes from the history of
+its own row. ``model`` names a single one for all series.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from headstart.datasets import windows
+from headstart.datasets import known, windows
 from headstart.datasets.base import Dataset
+from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.methods.gate import weighed
 from headstart.nn import local_forecasts
 from headstart.tasks.base import Task
 from headstart.types import Json, LayerRow, Outputs
+
+if TYPE_CHECKING:
+    from headstart.sources.base import Source
 
 TRIED = 4
 """Windows on which the time of a model is measured."""
@@ -34,7 +39,7 @@ LACKING = "AutoETS and AutoTheta were not tried: pip install 'headstart[timeseri
 
 DESCRIBED = {
     "seasonal_naive": "seasonal naive", "drift": "seasonal naive with drift", "ridge": "ridge autoregression",
-    "autoets": "AutoETS", "autotheta": "AutoTheta",
+    "ridge_known": "ridge autoregression with what is known ahead", "autoets": "AutoETS", "autotheta": "AutoTheta",
 }  # fmt: skip
 
 
@@ -50,8 +55,16 @@ class Statistical(Method):
 
     model: str = hyper(
         "auto", "one for all series; auto: all, weighted",
-        choices=("auto", "seasonal_naive", "drift", "ridge", "autoets", "autotheta"),
+        choices=("auto", "seasonal_naive", "drift", "ridge", "ridge_known", "autoets", "autotheta"),
     )  # fmt: skip
+
+    def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Need] = ()) -> None:
+        """See `Method.admit`; a model that reads what is known ahead needs such columns."""
+        super().admit(task, source, dataset, given)
+        if self.model in local_forecasts.READING and not dataset.with_role("known"):
+            raise MethodError(
+                "HS-METHOD-003", f"{self.model} reads columns known ahead, and there is none.", "Name one with --known."
+            )
 
     def fit(self, problem: Problem) -> Fitted:
         """Weigh the models on ``problem.valid``."""
@@ -61,8 +74,8 @@ class Statistical(Method):
 
     def models(self, problem: Problem) -> list[StatisticalFitted]:
         """Every model that can be fitted here in time."""
-        names = local_forecasts.available()
-        if len(names) < len(local_forecasts.MODELS) and LACKING not in problem.notes:
+        names = local_forecasts.available(bool(problem.train.with_role("known")))
+        if not set(local_forecasts.PACKAGED) <= set(names) and LACKING not in problem.notes:
             problem.notes.append(LACKING)
         rows = problem.valid if problem.valid is not None else problem.train
         few = rows.select(list(range(min(TRIED, len(rows))))).without("target")
@@ -103,10 +116,12 @@ class StatisticalFitted(Fitted):
         """[N,H Q], in units of the range of each history."""
         task: Any = self.task
         found = []
-        for sample, season in zip(dataset.samples(), windows.seasons(dataset), strict=True):
+        ahead = known.ahead(dataset)
+        beside: Sequence[np.ndarray | None] = [None] * len(dataset) if ahead is None else ahead
+        for sample, season, lines in zip(dataset.samples(), windows.seasons(dataset), beside, strict=True):
             history = np.asarray(sample[0], np.float64)
             low, size = windows.ranged(history)
-            found.append((local_forecasts.forecast(self.model, history, season, task.horizon) - low) / size)
+            found.append((local_forecasts.forecast(self.model, history, season, task.horizon, lines) - low) / size)
         return np.stack(found).reshape(len(found), -1)
 
     def trained(self) -> list[LayerRow]:

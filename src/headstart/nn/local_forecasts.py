@@ -4,6 +4,9 @@
     drift            the same, with the mean change over a season going on
     ridge            autoregression of the change over a season on the last two seasons and the level, ridge by
                      generalised cross-validation; shrunk fully it is ``drift``
+    ridge_known      the same of what is left when the effect of columns known ahead is taken off; the effect is
+                     linear, estimated on what the autoregression leaves of them (Cochrane & Orcutt 1949), and added
+                     again at the steps of the forecast
     autoets          exponential smoothing, its form by AICc (Hyndman et al. 2002), from statsforecast
     autotheta        Theta with its form by the error in sample (Fiorucci et al. 2016), from statsforecast
 
@@ -34,6 +37,9 @@ ALPHAS = 10.0 ** np.arange(-3, 4)
 WILD = 10.0
 """Ranges of the history beyond which an autoregression has run away."""
 
+ROUNDS = 3
+"""Times that effect and autoregression are estimated in turn."""
+
 
 def seasonal_naive(history: Array, season: int, horizon: int) -> Array:
     """The last season again."""
@@ -48,26 +54,21 @@ def drift(history: Array, season: int, horizon: int) -> Array:
     return _around(_repeated(history, season, horizon) + mean * seasons, changes - mean, season)
 
 
-def ridge(history: Array, season: int, horizon: int) -> Array:
-    """Autoregression; `drift` where the history is too short for one."""
+def ridge(history: Array, season: int, horizon: int, known: Array | None = None) -> Array:
+    """Autoregression; `drift` where the history is too short for one. known: [K,T+H], columns whose effect counts."""
     low, size = float(history.min()), float(np.ptp(history))
     lags = min(2 * season if season > 1 else 12, (len(history) - 1) // 3)
     if lags < season or lags < 1 or size <= 0:
         return drift(history, season, horizon)
     x = (history - low) / size
-    windows = np.lib.stride_tricks.sliding_window_view(x, lags + 1)  # [n, lags + 1], the last one to be found
-    base = windows[:, -1 - season]
-    level = float(x.mean())
-    X = np.column_stack([windows[:, :-1] - base[:, None], base - level])
-    y = windows[:, -1] - base
-    middle, mean = X.mean(axis=0), float(y.mean())
-    weight, errors = _generalised(X - middle, y - mean)
-    bias = mean - float(middle @ weight)
+    effect = np.zeros(len(x) + horizon) if known is None else _effect(x, known, season, lags)
+    x = x - effect[: len(x)]
+    weight, bias, level, errors = _autoregression(x, season, lags)
     line = x.tolist()
     for _ in range(horizon):
         last = np.array(line[-lags:]) - line[-season]
         line.append(line[-season] + float(last @ weight[:-1]) + float(weight[-1]) * (line[-season] - level) + bias)
-    found = np.array(line[-horizon:])
+    found = np.array(line[-horizon:]) + effect[len(x) :]
     if not np.isfinite(found).all() or np.abs(found).max() > WILD:
         return drift(history, season, horizon)
     phi = weight[-2::-1].copy()  # of the last value first
@@ -78,6 +79,11 @@ def ridge(history: Array, season: int, horizon: int) -> Array:
         psi.append(float(np.clip(np.dot(phi[:reach], psi[::-1][:reach]), -WILD, WILD)))
     spread = float(errors.std()) * np.sqrt(np.cumsum(np.square(psi)))
     return np.asarray(low + size * (found[:, None] + spread[:, None] * normal()))
+
+
+def ridge_known(history: Array, season: int, horizon: int, known: Array) -> Array:
+    """`ridge` with the columns known ahead [K,T+H]."""
+    return ridge(history, season, horizon, known)
 
 
 def autoets(history: Array, season: int, horizon: int) -> Array:
@@ -95,27 +101,35 @@ def autotheta(history: Array, season: int, horizon: int) -> Array:
     return _packaged(AutoTheta(season_length=season if len(history) > 2 * season else 1), history, season, horizon)
 
 
-MODELS: dict[str, Callable[[Array, int, int], Array]] = {
-    each.__name__: each for each in (seasonal_naive, drift, ridge, autoets, autotheta)
+MODELS: dict[str, Callable[..., Array]] = {
+    each.__name__: each for each in (seasonal_naive, drift, ridge, ridge_known, autoets, autotheta)
 }
 PACKAGED = ("autoets", "autotheta")
+READING = ("ridge_known",)
+"""Models that read the columns known ahead."""
 
 
-def available() -> list[str]:
-    """The models that this machine can fit, the quick ones first."""
+def available(known: bool = False) -> list[str]:
+    """The models that this machine can fit, the quick ones first. known: whether there are columns known ahead."""
     there = importlib.util.find_spec("statsforecast") is not None
-    return [name for name in MODELS if there or name not in PACKAGED]
+    return [name for name in MODELS if (there or name not in PACKAGED) and (known or name not in READING)]
 
 
-def forecast(model: str, history: Array, season: int, horizon: int) -> Array:
-    """Quantiles [H,Q] of what follows a history [T], float64; known ones are not computed again."""
-    return _known(model, np.ascontiguousarray(history, np.float64).tobytes(), season, horizon)
+def forecast(model: str, history: Array, season: int, horizon: int, known: Array | None = None) -> Array:
+    """Quantiles [H,Q] of what follows a history [T], float64; what was computed is not computed again.
+
+    known: [K,T+H], the columns known ahead, for the models that read them.
+    """
+    beside = known if known is not None and model in READING else np.empty((0, 0))
+    content = (np.ascontiguousarray(each, np.float64).tobytes() for each in (history, beside))
+    return _computed(model, *content, season, horizon)
 
 
 @lru_cache(maxsize=20_000)
-def _known(model: str, content: bytes, season: int, horizon: int) -> Array:
+def _computed(model: str, content: bytes, beside: bytes, season: int, horizon: int) -> Array:
     history = np.frombuffer(content, np.float64)
-    found = MODELS[model](history, season if len(history) > season else 1, horizon)
+    more = (np.frombuffer(beside, np.float64).reshape(-1, len(history) + horizon),) if model in READING else ()
+    found = MODELS[model](history, season if len(history) > season else 1, horizon, *more)
     found.setflags(write=False)
     return found
 
@@ -136,6 +150,39 @@ def _packaged(model: object, history: Array, season: int, horizon: int) -> Array
     except Exception:  # of whatever kind, on a series that is too short, flat or wild for it
         return drift(history, season, horizon)
     return quantiles if np.isfinite(quantiles).all() else drift(history, season, horizon)
+
+
+def _autoregression(x: Array, season: int, lags: int) -> tuple[Array, float, float, Array]:
+    """Weights of the last values and the level, bias, level, and the residuals."""
+    level = float(x.mean())
+    X, y = _lagged(x, season, lags, level)
+    middle, mean = X.mean(axis=0), float(y.mean())
+    weight, errors = _generalised(X - middle, y - mean)
+    return weight, mean - float(middle @ weight), level, errors
+
+
+def _lagged(x: Array, season: int, lags: int, level: float) -> tuple[Array, Array]:
+    """The last values and the level, less the value a season before [n,lags+1], and the change over a season [n]."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, lags + 1)  # [n, lags + 1], the last one to be found
+    base = windows[:, -1 - season]
+    return np.column_stack([windows[:, :-1] - base[:, None], base - level]), windows[:, -1] - base
+
+
+def _effect(x: Array, known: Array, season: int, lags: int) -> Array:
+    """What columns known ahead [K,T+H] add to x [T] and to what follows it, [T+H]; one that never changed adds 0."""
+    past = known[:, : len(x)]
+    moves = np.ptp(past, axis=1) > 1e-9 * np.abs(past).max(axis=1, initial=0)
+    units = (known[moves] - past[moves].mean(axis=1, keepdims=True)) / past[moves].std(axis=1, keepdims=True)
+    effect = np.zeros(known.shape[1])
+    for _ in range(ROUNDS if len(units) else 0):
+        weight = _autoregression(x - effect[: len(x)], season, lags)[0]
+        left = []
+        for line in (x, *units[:, : len(x)]):
+            X, y = _lagged(line, season, lags, 0.0)
+            left.append(y - X @ weight)
+        innovations = np.array(left) - np.mean(left, axis=1, keepdims=True)
+        effect = _generalised(innovations[1:].T, innovations[0])[0] @ units
+    return effect
 
 
 def _generalised(X: Array, y: Array) -> tuple[Array, Array]:

@@ -28,11 +28,17 @@ from headstart.ranking.resample import RESAMPLES, SHUFFLES, Calibrated, calibrat
 from headstart.ranking.table import Ranking, Row, Skipped
 from headstart.sources import shelf
 from headstart.sources.base import Source
-from headstart.tasks.base import Array, Task, infer_task
+from headstart.tasks.base import Array, Task, check_independent, infer_task
 
 DEFAULT = "probe_cv"
 UNCLASSIFIED = "It has no classifier of its own"
 ROWS = 2000
+OF_FORECASTS = (
+    "rankers score heads on frozen features, and a forecaster is the prediction already",
+    "Fit once with each --source: every run shows its score as it is on the same validation windows.",
+)
+"""Why such sources are not ranked, and what does it."""
+
 SENTENCE = 8  # of token tasks this share of the rows is enough: each has several words
 
 
@@ -64,16 +70,18 @@ def rank(
 
     Raises what `read` and `infer_task` raise; MethodError HS-METHOD-001 for an unknown ranker and HS-METHOD-003 for one
     that does not read the target, or where no source has the classifier that it reads; SourceError HS-SOURCE-001 for an
-    unknown source, HS-SOURCE-005 for one of another modality, HS-SOURCE-003 where none can be had; UsageError
-    HS-USAGE-001.
+    unknown source, HS-SOURCE-005 for one of another modality, HS-SOURCE-003 where none can be had; TaskError
+    HS-TASK-002 for forecasts; UsageError HS-USAGE-001.
     """
     if rows < 20:
         raise UsageError("HS-USAGE-001", f"{rows} rows are too few to rank on.", "Expected 20 or more.")
+    check_independent(task, *OF_FORECASTS)
     given = data if isinstance(data, Dataset) else read(
         data, target=target, input=input, roles=roles, kinds=kinds, limit=limit
     )  # fmt: skip
     dataset = given if target is None else given.assign(target=target)
     learned = infer_task(dataset, task)
+    check_independent(learned, *OF_FORECASTS)
     if learned.needs == "items":
         raise MethodError(
             "HS-METHOD-003",

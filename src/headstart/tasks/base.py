@@ -233,6 +233,13 @@ def check_options(name: str | None, **given: Any) -> None:
             raise TaskError("HS-TASK-002", f"the task {name} needs --{option}.", f"Add --{option} and a number.")
 
 
+def check_independent(task: Task | str | None, why: str, instead: str) -> None:
+    """Raise TaskError HS-TASK-002 for a task, or the name of one, whose rows overlap. why: what then makes no sense."""
+    found = catalog.find("tasks", task) if isinstance(task, str) else task
+    if found is not None and not found.independent:
+        raise TaskError("HS-TASK-002", f"{found.name}: {why}.", instead)
+
+
 def _ordered() -> list[str]:
     known = catalog.names("tasks")
     return [name for name in ORDER if name in known] + [name for name in known if name not in ORDER]
