@@ -39,7 +39,10 @@ BACKENDS = {
 SOUND = {"soundfile": ("audio", "reads sound files"), "soxr": ("audio", "brings sounds to one rate")}
 """The same of what sounds need."""
 
-TABLES = {"rtdl_num_embeddings": ("tables", "networks of tables: pretrain TABLE --target")}
+TABLES = {
+    "rtdl_num_embeddings": ("tables", "networks of tables: pretrain TABLE --target"),
+    "tabicl": ("tabicl", "tables in context: --source tabicl"),
+}
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def record(
 ) -> Record:
     """The record of a finished evaluation."""
     prediction = task.predictions(outcome.outputs, outcome.rows)
+    kept = outcome.shipped.fitted.keeps
     return Record(
         name=folder.name,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -116,7 +117,11 @@ def record(
         targets=_targets(task, outcome, prediction),
         affinity=next((found for entry in outcome.entries if (found := _affinity(entry.fitted.history))), None),
         rejects=[vars(reject) for reject in list(rejects)[:200]],
-        notes=list(dict.fromkeys([*parts.notes, *notes, *(extractor.notes if extractor else [])])),
+        notes=list(
+            dict.fromkeys(
+                [*parts.notes, *notes, *(extractor.notes if extractor else []), *([f"Rows: {kept}."] if kept else [])]
+            )
+        ),
         seconds={stage: round(value, 2) for stage, value in seconds.items()},
         versions=versions(),
         machine=machine(extractor),

@@ -264,6 +264,20 @@ def tiny_people(folder: Path) -> Source:
     return Table.load(_tables() / "people").settled(rows_of_people(), {"town": "home town"})
 
 
+def tiny_tabicl(folder: Path, kind: str = "classifier") -> Source:
+    """A TabICL network of width 8, from a checkpoint in the library's format."""
+    from headstart.sources import tabicl
+
+    sizes = {"embed_dim": 8, "row_num_cls": 2, "col_num_inds": 4, "zero_init": False, "num_quantiles": 9}
+    for part in ("col", "row", "icl"):
+        sizes |= {f"{part}_num_blocks": 1, f"{part}_nhead": 2}
+    config = {**sizes, "max_classes": 10 if kind == "classifier" else 0}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.save(tabicl.Weights.fresh(config).checkpoint(), folder / "tiny.ckpt")
+    return tabicl.open_model(str(folder / "tiny.ckpt"))
+
+
 def tiny_forecaster(folder: Path) -> Source:
     """A forecaster of width 8 that looks back 32 steps."""
     from headstart.nn.forecaster import Forecaster
@@ -348,6 +362,7 @@ SOURCES = {
     "speech": tiny_wav2vec,
     "series": series,
     "table": tiny_table,
+    "tabicl": tiny_tabicl,
     "timesfm": tiny_timesfm,
     "timm": tiny_timm,
     "torchvision": tiny_torchvision,

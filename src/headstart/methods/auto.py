@@ -212,6 +212,8 @@ class Auto(Method):
 
 def planned(problem: Problem, effort: str) -> list[str]:
     """Names of the methods worth trying on these rows, cheapest first; those that do not fit are left out later."""
+    if problem.source is not None and problem.source.in_context:
+        return ["incontext"]
     if problem.train.modality == "table" and problem.source is not None and problem.source.classifier is not None:
         return ["probe", "boosting"] if effort == "quick" else ["probe", "boosting", "finetune"]
     if problem.task.needs == "items":

@@ -115,6 +115,11 @@ class Fitted(ABC):
         """A few words on what was fitted, for tables and the summary."""
         return self.method.summary
 
+    @property
+    def keeps(self) -> str:
+        """What of the training rows the saved model holds, for the user; most hold none."""
+        return ""
+
     @abstractmethod
     def outputs(self, dataset: Dataset) -> Outputs:
         """Raw outputs of the rows (see `headstart.types.Outputs`)."""

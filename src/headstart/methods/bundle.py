@@ -45,6 +45,11 @@ class Bundle(Fitted):
         kinds = list(dict.fromkeys(model.description for model in self.models.values()))
         return f"{' and '.join(kinds)}; a model for each target" if len(kinds) == 1 else " and ".join(kinds)
 
+    @property
+    def keeps(self) -> str:
+        """What its models keep."""
+        return ", and ".join(dict.fromkeys(model.keeps for model in self.models.values() if model.keeps))
+
     def distinct(self) -> list[tuple[Fitted, list[str]]]:
         """Every model once, with the columns that it predicts."""
         found: dict[int, tuple[Fitted, list[str]]] = {}

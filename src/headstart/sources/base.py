@@ -26,6 +26,7 @@ from headstart.types import Batch, Features, Json, Modality, Sample
 
 if TYPE_CHECKING:
     from headstart.datasets.base import Dataset
+    from headstart.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class Source(ABC):
     classes, or empty where they are unknown. pretrained: whether its weights have learned anything. depths: whether
     the best layer differs so much from task to task that a probe ranks all of them (of sounds). besides: outputs of
     `features` that are no layers, which a probe may read beside the last one where that is better. exact: whether
-    half precision spoils its output, so that it runs in torch and fp32 alone. notes: what settling found, for the user.
+    half precision spoils its output, so that it runs in torch and fp32 alone. in_context: tasks that it does by
+    `reading` labelled rows. notes: what settling found, for the user.
     Subclasses supply `preprocess`, `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
     """
 
@@ -75,6 +77,7 @@ class Source(ABC):
     exact: ClassVar[bool] = False
     besides: tuple[str, ...] = ()
     pretrained: bool = True
+    in_context: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __init__(self, card: Card, network: nn.Module) -> None:
@@ -138,6 +141,15 @@ class Source(ABC):
         where it keeps none. The target column comes last.
         """
         return None
+
+    def reading(
+        self, task: Task, X: np.ndarray, y: np.ndarray, members: int, seed: int, device: str
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """A model with labelled rows X [n,D], encoded targets y, as its context: of new rows [m,D] outputs [m,C].
+
+        members: views of the rows whose mean predicts. Sources without `in_context` have none.
+        """
+        raise NotImplementedError
 
     def seen(self, dataset: Dataset) -> Seen | None:
         """Which of these rows it has learned from, by their inputs; None where that cannot be told."""

@@ -7,10 +7,11 @@
     glyph                   a small network for small pictures of signs, which has learned nothing
     series                  a small encoder of time series, which has learned nothing
     forecaster              a small network that forecasts series, which has learned nothing
+    tabicl, tabicl:PATH     a network that reads labelled rows of a table as its context
     a/folder                what Headstart saved, or a transformers or timm folder
     a+b                     sources side by side, each spelled in one of these ways
 
-Only hf:, timm: and torchvision: ever go to a hub.
+Only hf:, timm:, torchvision: and tabicl ever go to a hub.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from headstart.types import Json, cache_home
 
 BUILT_IN = ("identity", "glyph", "series", "forecaster")
 FRESH = ("glyph", "series", "forecaster")  # of them those that have learned nothing
-HUBS = ("hf", "timm", "torchvision")
+HUBS = ("hf", "timm", "torchvision", "tabicl")
+ALONE = {"tabicl": "tabicl:classifier"}  # what such a name means by itself
 TRUSTING = ("hf", "concatenated")  # providers whose `load` takes the repository whose code may run
 CONVERSION = 2  # raise it when `_convert` keeps more of a weight file than it did
 
@@ -109,7 +111,7 @@ def open_source(name: str, *, trust_remote_code: str | None = None) -> Source:
     if len(several := parts(name)) > 1:
         opened = [open_source(part, trust_remote_code=trust_remote_code) for part in several]
         return importlib.import_module("headstart.sources.concatenated").joined(opened)  # type: ignore[no-any-return]
-    prefix, colon, rest = name.partition(":")
+    prefix, colon, rest = ALONE.get(name, name).partition(":")
     if colon and prefix in HUBS and rest:
         provider: Any = importlib.import_module(f"headstart.sources.{prefix}")
         if prefix == "hf":
@@ -178,7 +180,7 @@ def _unknown(name: str) -> SourceError:
     return SourceError(
         "HS-SOURCE-001",
         f'there is no source "{name}" on the shelf, and no such folder.',
-        f"{known} Other spellings: hf:owner/name, timm:name, torchvision:name, a folder.",
+        f"{known} Other spellings: hf:owner/name, timm:name, torchvision:name, tabicl, a folder.",
     )
 
 
