@@ -2,15 +2,16 @@
 
     python benchmarks/recommendation.py users     new users of an occupation that the source does not know
     python benchmarks/recommendation.py items     new items without interactions, by title and genres
+    python benchmarks/recommendation.py texts     two catalogues without a common item or user, by title and genres
     python benchmarks/recommendation.py scale     1 000 000 interactions: memory, and users a second
 
 ``users``: the source is EASE on the users of all other occupations. Half of the occupation's users train with their
 first 5 interactions each; of the others the first 5 are known and everything after is to be found. The control then
 gets more interactions of the same training users, until it reaches the transfer. ``--objective sasrec``: the source is
 a transformer besides. ``--whole``: whole histories, whose last fifth is to be found. ``items``: a tenth of the films
-validates and a tenth tests; nobody's history holds them. ``scale``: a fit with a source of as many interactions of
-others, in processes of their own, then the ten best of every user beside implicit's. Every item is ranked, none is
-sampled.
+validates and a tenth tests; nobody's history holds them. ``texts``: ten interactions of each training user; of 200
+others the first 5 are known. ``scale``: a fit with a source of as many interactions of others, in processes of their
+own, then the ten best of every user beside implicit's. Every item is ranked, none is sampled.
 """
 
 from __future__ import annotations
@@ -196,6 +197,63 @@ def items(folder: Path, seeds: int) -> None:
         )
 
 
+# --- two catalogues ------------------------------------------------------------------------------------------------
+
+
+def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
+    """Half of the films and half of the users make the source; the others, with the other films, are the target."""
+    every = ratings()
+    films = {row["movie_id"]: row for row in every}
+    print(
+        f"{'seed':>4} {'train':>5} {'test':>5} {'carried':>8} {'control':>8} {'difference':>24} {'minilm':>7} "
+        f"{'EASE':>6} verdict"
+    )
+    for seed in range(seeds):
+        rng = np.random.default_rng([seed, 7])
+        names, people = rng.permutation(sorted(films)), rng.permutation(sorted({row["user_id"] for row in every}))
+        first, ours = set(names[: len(names) // 2]), set(people[: len(people) // 2])
+        tables = []
+        for part, mine in (("a", True), ("b", False)):
+            kept = [films[name] for name in sorted(films) if (name in first) == mine]
+            tables.append(write(folder / f"{part}.csv", [
+                {"movie_id": part + row["movie_id"], "title": row["title"], "genres": row["genres"].replace("|", ", ")}
+                for row in kept
+            ]))  # fmt: skip
+        others = [{**{key: row[key] for key in COLUMNS}, "movie_id": f"a{row['movie_id']}"} for row in every
+                  if row["user_id"] in ours and row["movie_id"] in first]  # fmt: skip
+        source = folder / f"source {seed}"
+        headstart.pretrain(write(folder / "others.csv", others), source, roles=COLUMNS, items=tables[0], seed=seed)
+        taken: dict[str, list[str]] = defaultdict(list)
+        for row in every:
+            if row["user_id"] not in ours and row["movie_id"] not in first:
+                taken[row["user_id"]].append(f"b{row['movie_id']}")
+        known = [user for user in people if len(taken[user]) >= 2 * GIVEN]
+        assert len(known) >= max(sizes) + 200, f"{len(known)} users are too few"
+        for size in sizes:
+            rows = lists(folder / "rows.jsonl", taken, known[:size], known[-200:], 2 * GIVEN)
+            data = headstart.read(rows, roles=ROLES, kinds=KINDS, items=tables[1])
+            task = Recommendation.learn(data)
+            part = np.array(data.values("split"))
+            train, test = (data.select(np.flatnonzero(part == name)) for name in ("train", "test"))
+            fits = {
+                "carried": Ease().fit(Problem(train, None, task, open_for(data, str(source)), None, seed=seed)),
+                "control": Baseline().fit(Problem(train, None, task, None, None, seed=seed)),
+                "minilm": Ease().fit(Problem(train, None, task, open_for(data, "minilm"), None, seed=seed)),
+                "EASE": Baseline(recipe="EASE").fit(Problem(train, None, task, None, None, seed=seed)),
+            }
+            wanted = task.encode(test.targets())
+            told = {name: task.statistics(each.outputs(test), wanted) for name, each in fits.items()}
+            score = {name: float(task.combine(each.sum(axis=0))) for name, each in told.items()}
+            d = paired_bootstrap(told["carried"], told["control"], task.combine, seed=seed)
+            verdict = decide(d, "baseline", BOOTSTRAP, len(test)).label
+            print(
+                f"{seed:4} {size:5} {len(test):5} {score['carried']:8.3f} {score['control']:8.3f} "
+                f"{d.value:+8.3f} [{d.low:+.3f}, {d.high:+.3f}] {score['minilm']:7.3f} {score['EASE']:6.3f} {verdict} "
+                f"({fits['carried'].description}, against {fits['control'].description})",
+                flush=True,
+            )
+
+
 # --- scale ---------------------------------------------------------------------------------------------------------
 
 
@@ -282,13 +340,14 @@ def speed(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["users", "items", "scale"])
+    parser.add_argument("what", choices=["users", "items", "texts", "scale"])
     parser.add_argument(
         "--occupations", default="student,other,educator,administrator,engineer,programmer,librarian,writer"
     )
     parser.add_argument("--objective", default="auto", help="users: what the source learns, ease or sasrec")
     parser.add_argument("--whole", action="store_true", help="users: whole histories, in place of 5 interactions each")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--train", default="40,150", help="texts: users of the target that train")
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--interactions", type=int, default=1_000_000)
@@ -297,6 +356,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "users":
             users(Path(folder), given.occupations.split(","), given.objective, given.whole, 0)
+        elif given.what == "texts":
+            texts(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
         elif given.what == "items":
             items(Path(folder), given.seeds)
         else:

@@ -3,7 +3,7 @@
 The weights between items are EASE (`headstart.nn.ease`) on all users; the strength of its ridge is chosen by NDCG@10 on
 users left out. With ``--objective sasrec`` a transformer over histories in order of time (`headstart.nn.sasrec`) is
 learned besides, its epoch chosen on users left out. What is saved is a folder that ``--source`` takes: the weights of
-the `MOST` most popular items, their identifiers and their popularity, and nothing of any user.
+the `MOST` most popular items, their identifiers, texts and popularity, and nothing of any user.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
 from headstart.errors import DataError, UsageError, did_you_mean
 from headstart.methods.base import Problem
@@ -37,7 +38,8 @@ Report = Callable[[str, int, int], None]
 def learned(
     data: Any, name: str, *, objective: str = "auto", epochs: int = 0, batch_size: int = 0, learning_rate: float = 0.0,
     budget: float | None = None, input: str | Sequence[str] | None, roles: Mapping[str, str],
-    kinds: Mapping[str, str] | None, seed: int = 0, precision: str = "auto", report: Report | None = None,
+    kinds: Mapping[str, str] | None, items: Any = None, seed: int = 0, precision: str = "auto",
+    report: Report | None = None,
 ) -> tuple[Source, Json, list[str]]:  # fmt: skip
     """The source, facts (objective, rows, items, strength, score, seconds) and notes.
 
@@ -54,7 +56,7 @@ def learned(
     given = list(data) if isinstance(data, list | tuple) else [data]
     if len(given) != 1:
         raise DataError("HS-DATA-002", f"{len(given)} tables of interactions were given.", "Give one, with all users.")
-    rows = read(given[0], input=input, roles=roles, kinds=kinds)
+    rows = read(given[0], input=input, roles=roles, kinds=kinds, items=items)
     task = Recommendation.learn(rows)
     recipes = [Ridge(strength) for strength in STRENGTHS]
     choice, scores = choose(Problem(rows, None, task, None, None, seed=seed), recipes)
@@ -66,7 +68,7 @@ def learned(
         [task.items[place] for place in model.rows], np.asarray(model.weights), name=name, holds="weights",
         popularity=share, origin=f"EASE on {int(X.nnz):,} interactions of {len(rows):,} users",
         licence="that of the rows it learned from",
-        description=f"pretrained with headstart pretrain on {stem}",
+        description=f"pretrained with headstart pretrain on {stem}", texts=_texts(rows, model.rows),
     )  # fmt: skip
     facts: Json = {
         "objective": "ease", "datasets": 1, "rows": len(rows), "interactions": int(X.nnz), "items": len(source.ids),
@@ -98,6 +100,12 @@ def transformer(method: SASRecScratch, problem: Problem, items: Items) -> tuple[
     )  # fmt: skip
     scores = [row["validation"] for row in found.history if "validation" in row]
     return source, {"objective": "sasrec", "passes": len(found.history) - 1, "ndcg@10": max(scores, default=0.0)}
+
+
+def _texts(rows: Dataset, kept: np.ndarray) -> list[str]:
+    """What is known of the items ``kept``; nothing where nothing is known of any."""
+    texts = rows.items.texts if rows.items is not None else ()
+    return [texts[place] for place in kept] if any(texts) else []
 
 
 def _rejected(rejects: Sequence[Any]) -> list[str]:

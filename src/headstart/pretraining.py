@@ -90,6 +90,7 @@ def pretrain(
     input: str | Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
+    items: Any = None,
     seed: int = 0,
     precision: str = "auto",
     report: Callable[[str, int, int], None] | None = None,
@@ -99,9 +100,9 @@ def pretrain(
     data: what `read` takes, a folder of such files, or a list of these. source: what it starts from; auto by the kind
     of input and the objective. objective: a file of nn/ (see `methods/pretrain.py`). epochs, learning_rate: 0 = by
     whether the source has learned anything. batch_size: 0 = 64. budget: seconds of training. most: rows taken of one
-    dataset, drawn where it has more, so that none outweighs the others. input, roles, kinds: as for `read`. target: the
-    column that a table's models learn to predict, and keep_rows: see `headstart.supervised.pretrain`; source, objective
-    and most say nothing then.
+    dataset, drawn where it has more, so that none outweighs the others. input, roles, kinds, items: as for `read`.
+    target: the column that a table's models learn to predict, and keep_rows: see `headstart.supervised.pretrain`;
+    source, objective and most say nothing then.
 
     Raises UsageError HS-USAGE-001 and -002, DataError HS-DATA-002 and what `read` raises, SourceError HS-SOURCE-005,
     MethodError HS-METHOD-003 where the source cannot be trained so or its features became alike.
@@ -118,7 +119,8 @@ def pretrain(
     if roles is not None and interactions.applies(roles):
         made, facts, notes = item_pretraining.learned(
             data, place.name, objective=objective, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
-            budget=budget, input=input, roles=roles, kinds=kinds, seed=seed, precision=precision, report=report,
+            budget=budget, input=input, roles=roles, kinds=kinds, items=items, seed=seed, precision=precision,
+            report=report,
         )  # fmt: skip
         _saved(made, place)
         return Pretrained(made, place, facts, notes)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from headstart.nn.ease import ease, told_by_content
+from headstart.nn.ease import carried, ease, stand_ins, told_by_content
 
 
 def history(users, items, seed=0):
@@ -56,3 +56,19 @@ def test_columns_told_by_content_leave_their_own_out():
         np.testing.assert_allclose(inside[:, item], W[:, rest] @ weights, atol=1e-3)
     weights = np.linalg.solve(kernel + shift * np.eye(11), V[:11] @ V[11])
     np.testing.assert_allclose(outside[:, 0], W[:, :11] @ weights, atol=1e-3)
+
+
+def test_stand_ins_are_a_kernel_ridge_regression_and_carry_weights():
+    rng = np.random.default_rng(0)
+    own, others, W = rng.normal(size=(9, 4)), rng.normal(size=(6, 4)), rng.normal(size=(9, 9))
+    W[np.diag_indices(9)] = 0
+    A = stand_ins(own, others, 0.5)
+    kernel = own @ own.T
+    by_hand = np.linalg.solve(kernel + 0.5 * np.trace(kernel) / 9 * np.eye(9), own @ others.T)
+    np.testing.assert_allclose(A, by_hand, rtol=1e-3, atol=1e-4)
+    B = carried(W, A)
+    plain = by_hand.T @ W @ by_hand
+    plain[np.diag_indices(6)] = 0
+    np.testing.assert_allclose(B / B[0, 1], plain / plain[0, 1], rtol=1e-2, atol=1e-3)
+    assert np.square(B).sum() / 6 == pytest.approx(np.square(W).sum() / 9, rel=1e-3) and not np.diag(B).any()
+    np.testing.assert_allclose(carried(W, np.eye(9)), W, atol=1e-5)

@@ -11,6 +11,7 @@ from headstart.console import Answer, Progress
 from headstart.options import (
     InputColumns,
     ItemColumn,
+    ItemsTable,
     Kinds,
     Precision,
     Quiet,
@@ -52,6 +53,7 @@ def pretrain(
     user: UserColumn = None,
     item: ItemColumn = None,
     rating: RatingColumn = None,
+    items: ItemsTable = None,
     kind: Kinds = None,
     quiet: Quiet = False,
 ) -> Answer:
@@ -66,7 +68,7 @@ def pretrain(
         made = pretraining.pretrain(
             path, out, source=source, objective=objective, epochs=epochs, batch_size=batch_size,
             learning_rate=learning_rate, budget=seconds, most=most, target=target, keep_rows=keep_rows,
-            input=input or None, roles=roles or None, kinds=kinds or None, seed=seed, precision=precision,
-            report=report,
+            input=input or None, roles=roles or None, kinds=kinds or None, items=items, seed=seed,
+            precision=precision, report=report,
         )  # fmt: skip
     return Answer(made.to_json(), made.text())

@@ -75,7 +75,7 @@ def _comparisons(
 def _by_holdout(problem: Problem, parts: Split, methods: Sequence[Method], effort: str, spent: float) -> Evaluation:
     task, seconds = problem.task, 0.0
     labelled = parts.labelled()
-    searches = any(method.name == "auto" for method in methods)
+    searches = any(method.name == "auto" for method in methods) or task.needs == "items"
     alone = len(methods) == 1 and not methods[0].gradients
     few = len(labelled) < FEW if searches else alone
     if few and task.independent:  # chosen by cross-validation, or nothing to choose: all are labels

@@ -2,8 +2,10 @@
 
 The source has weights of its own, learned from the interactions of other users (``headstart pretrain``), matched by
 item; or it tells what the items are about (a text source on their titles), and then the weights learned here are
-carried from each item to those with like contents, new ones included (Gantner et al. 2010). The words of the items,
-which the control reads as well, are tried beside both. The strength of the pull,
+carried from each item to those with like contents, new ones included (Gantner et al. 2010). Where the source knows
+other items than those of the target, its weights are carried by the texts of both catalogues: each item here has
+stand-ins there, by kernel ridge regression on the vectors of a text source or on TF-IDF. The words of the items, which
+the control reads as well, are tried beside all. The strength of the pull,
 the share of popularity and how many users the source's popularity counts for are chosen on validation rows.
 """
 
@@ -27,17 +29,26 @@ from headstart.methods.items import (
     Prior,
     Recipe,
     Ridge,
+    encoded,
     fit_items,
+    joined,
     recommending,
     refitted,
     word_vectors,
 )
+from headstart.nn.ease import carried, stand_ins
+from headstart.nn.item_weights import matrix
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.items import Items
 from headstart.sources.sasrec import Sequences
 from headstart.tasks.base import Task
 from headstart.types import LayerRow, Modality
+
+Array = np.ndarray
+
+CARRIED, CARRIED_STRENGTHS, CARRIED_SHIFTS = (0.3, 3.0, 30.0), (30.0, 100.0, 300.0, np.inf), (1.0, 10.0)
+"""Where weights are carried by text: shifts of the stand-ins, strengths of the pull, shifts of contents beside it."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +87,36 @@ class Ease(Method):
                 both = np.concatenate([prior.vectors, words], axis=1) / np.float32(np.sqrt(2))
                 found += told(Prior(vectors=both), f"{source.told} and TF-IDF")
             return found
-        weights: list[Recipe] = [
-            Ridge(each, prior=prior, told=source.told) for each in strengths or (*STRENGTHS, np.inf)
-        ]
+        assert prior.known is not None
+        named, also = (source.told, f"{source.told} and ") if len(prior.known) else ("", "")
+        found = [Ridge(each, prior=prior if named else None, told=named) for each in strengths or (*STRENGTHS, np.inf)]
         if words is not None:
-            weights += told(replace(prior, vectors=words), f"{source.told} and TF-IDF of contents")
-        return weights
+            found += told(replace(prior, vectors=words) if named else Prior(vectors=words), f"{also}TF-IDF of contents")
+        return found + self._carried(problem, source, words)
+
+    def _carried(self, problem: Problem, source: Items, words: Array | None) -> list[Recipe]:
+        """Towards the source's weights, carried by the texts of both catalogues."""
+        known, found = problem.train.items, list[Recipe]()
+        if words is None or known is None or not source.foreign(known):
+            return found
+        both = word_vectors([*source.texts, *known.texts])
+        readings = {"TF-IDF": (both[: len(source.ids)], both[len(source.ids) :])}
+        if source.reading is not None:
+            readings[source.reading.by] = source.reading.own, source.reading.others
+        for by, (own, others) in readings.items():
+            name = f"{source.told} by {by}"
+            for shift in CARRIED:
+                prior = carried_prior(source, problem, own, others, shift)
+                more = {"stand-ins": shift}
+                for strength in [self.strength] if self.strength > 0 else CARRIED_STRENGTHS:
+                    found.append(Ridge(strength, prior=prior, told=name, more=more))
+                beside = replace(prior, vectors=words)
+                for each in CARRIED_SHIFTS:
+                    told = f"{name} and TF-IDF of contents"
+                    found.append(
+                        Ridge(self.strength or CONTENT_STRENGTHS[0], prior=beside, shift=each, told=told, more=more)
+                    )
+        return found
 
     def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Any] = ()) -> None:
         """See `Method.admit`; the source has to tell of items."""
@@ -122,3 +157,23 @@ def prior_of(source: Items, items: Sequence[str]) -> Prior:
     vectors = np.zeros((len(items), table.shape[1]), np.float32)
     vectors[places] = table[rows]
     return Prior(vectors=vectors)
+
+
+def carried_prior(source: Items, problem: Problem, own: Array, others: Array, shift: float) -> Prior:
+    """Weights and popularity of the source, carried to the items of the target by vectors of what both are.
+
+    own: [I,D] of the source's items. others: [J,D] of the target's; those without one take no part, and of many the
+    `MOST` popular ones do. shift: see `stand_ins`. An item that the source knows by name stands for itself.
+    """
+    task = recommending(problem.task)
+    counts = np.asarray(matrix(joined(*encoded(problem.train, task)), task.width).sum(axis=0)).ravel()
+    there = np.flatnonzero(np.abs(others).sum(axis=1) > 0)
+    there = np.sort(there[np.argsort(-counts[there], kind="stable")[:MOST]])
+    A = stand_ins(own, others[there], shift)  # [I,J]
+    places, rows = source.known([task.items[place] for place in there])
+    A[:, places] = 0
+    A[rows, places] = 1
+    share = source.table.popularity.numpy()
+    popularity = np.zeros(task.width, np.float32)
+    popularity[there] = np.maximum(share.mean() + A.T @ (share - share.mean()), 0)
+    return Prior(carried(source.table.table.numpy(), A), there, popularity)

@@ -111,13 +111,16 @@ class Ridge(Recipe):
     """EASE (`headstart.nn.ease`), alone or towards what a source knows.
 
     strength: of the ridge; infinity: the source's weights as they are. shift: of the kernel ridge from contents, where
-    there are vectors.
+    there are vectors. more: further settings, of how the prior was made.
     """
 
-    def __init__(self, strength: float, *, prior: Prior | None = None, shift: float = 0.0, told: str = "") -> None:
+    def __init__(
+        self, strength: float, *, prior: Prior | None = None, shift: float = 0.0, told: str = "",
+        more: Json | None = None,
+    ) -> None:  # fmt: skip
         self.prior, self.strength, self.shift = prior, strength, shift
         self.kind = "EASE" if prior is None else f"EASE towards {told}"
-        self.settings: Json = {"strength": None if strength == np.inf else strength}
+        self.settings: Json = {"strength": None if strength == np.inf else strength, **(more or {})}
         if prior is not None and prior.vectors is not None:
             self.settings["shift"] = shift
         if prior is not None and prior.popularity is not None:

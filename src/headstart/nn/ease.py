@@ -58,6 +58,28 @@ def _shifted(gram: Array, strength: float) -> Array:
     return gram
 
 
+def stand_ins(own: Array, others: Array, shift: float) -> Array:
+    """How much each of the items ``own`` [I,D] stands for each of ``others`` [J,D], [I,J]: kernel ridge regression.
+
+    shift: of the kernel ridge, over the mean diagonal; the wider, the more items share in it.
+    """
+    factor, _ = _kernel(own, shift)
+    return np.asarray(linalg.cho_solve(factor, np.asarray(own @ others.T, np.float32), check_finite=False), np.float32)
+
+
+def carried(W: Array, A: Array) -> Array:
+    """Weights W [I,I] between items, for items that they stand in for by A [I,J]: A'WA with a zero diagonal, [J,J].
+
+    Regression shrinks, so the mean size of a column is brought back to that of W.
+    """
+    B = np.asarray(A.T @ (np.asarray(W, np.float32) @ A), np.float32)
+    B[np.diag_indices(len(B))] = 0
+    size = float(np.square(B).sum()) / max(len(B), 1)
+    if size > 0:
+        B *= np.float32(np.sqrt(float(np.square(W).sum()) / max(len(W), 1) / size))
+    return B
+
+
 def told_by_content(W: Array, warm: Array, rest: Array, shift: float) -> tuple[Array, Array]:
     """The columns of W as the contents of the items would have them: kernel ridge regression from content to columns.
 
@@ -66,12 +88,17 @@ def told_by_content(W: Array, warm: Array, rest: Array, shift: float) -> tuple[A
     diagonal. Returns the columns of the warm items, each told by the others (leave one out), [R,J], and of the rest,
     [R,M].
     """
-    kernel = np.asarray(warm @ warm.T, np.float32)
-    ridge = kernel.copy()
-    ridge[np.diag_indices(len(ridge))] += shift * max(float(np.trace(kernel)) / max(len(kernel), 1), 1e-6)
-    factor = linalg.cho_factor(ridge, overwrite_a=True, check_finite=False)
+    factor, kernel = _kernel(warm, shift)
     A = linalg.cho_solve(factor, kernel, check_finite=False)  # [J,J]: the smoother, columns to columns
     own, W = np.clip(np.diag(A), 0, 1 - 1e-4), np.asarray(W, np.float32)
     inside = (W @ A - W * own) / (1 - own)
     outside = W @ linalg.cho_solve(factor, np.asarray(warm @ rest.T, np.float32), check_finite=False)
     return np.asarray(inside, np.float32), np.asarray(outside, np.float32)
+
+
+def _kernel(vectors: Array, shift: float) -> tuple[Any, Array]:
+    """The Cholesky factor of the kernel of vectors [J,D] with its ridge, and the kernel [J,J]."""
+    kernel = np.asarray(vectors @ vectors.T, np.float32)
+    ridge = kernel.copy()
+    ridge[np.diag_indices(len(ridge))] += shift * max(float(np.trace(kernel)) / max(len(kernel), 1), 1e-6)
+    return linalg.cho_factor(ridge, overwrite_a=True, check_finite=False), kernel

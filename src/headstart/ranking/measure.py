@@ -17,7 +17,8 @@ from headstart.runtime import Extractor
 from headstart.sources import shelf
 from headstart.sources.base import Source
 from headstart.sources.concatenated import wordless
-from headstart.sources.items import of_texts
+from headstart.sources.items import Items, Reading, of_texts, unit_vectors
+from headstart.sources.sasrec import Sequences
 from headstart.tasks.base import Task
 from headstart.tasks.several import Several
 
@@ -26,6 +27,9 @@ Report: TypeAlias = Callable[[str, int, int], None]
 
 WARM, TIMED = 32, 96
 """Rows that set a source up, and rows whose pass is timed before the rest of the sample runs."""
+
+READER = "minilm"
+"""What reads the texts of items where a source knows other items than the target."""
 
 AWAY = frozenset({"HS-SOURCE-003", "HS-ENV-001"})
 """Codes of a source that cannot be had here: the others go on."""
@@ -80,17 +84,39 @@ def open_for(dataset: Dataset, source: str | Source, align: Mapping[str, str] | 
         _refuse_words(dataset, opened.card.name)
     if opened.card.modality == "text" and dataset.modality == "interactions":
         return of_items(dataset, opened)
-    return opened.settled(dataset, align)
+    return told_by_text(dataset, opened.settled(dataset, align))
+
+
+def told_by_text(dataset: Dataset, source: Source) -> Source:
+    """A source that knows other items than those of the rows, with a reading of the texts of both (`Items.foreign`)."""
+    items = source.items if isinstance(source, Sequences) else source
+    if not isinstance(items, Items) or dataset.items is None or not items.foreign(dataset.items):
+        return source
+    try:
+        reader = shelf.open_source(READER)
+    except SourceError as error:
+        if error.code not in AWAY:
+            raise
+        return source  # by their words alone
+    texts = items.texts, dataset.items.texts
+    own, others = (unit_vectors(_read(reader, each, dataset.origin), each) for each in texts)
+    read = items.read(Reading(reader.card.name, own, dataset.items.ids, others))
+    return source.beside(read) if isinstance(source, Sequences) else read
+
+
+def _read(source: Source, texts: Sequence[str], origin: str) -> Array:
+    """What a text source makes of texts, [I,D]."""
+    import datasets
+
+    table = datasets.Dataset.from_dict({"text": [text or " " for text in texts]})
+    return Extractor(source).matrix(Dataset(table, [Column("text", "input", "text")], origin=origin))
 
 
 def of_items(dataset: Dataset, source: Source) -> Source:
     """A text source, as it reads the texts of the items that the rows speak of."""
-    import datasets
-
     assert dataset.items is not None
-    texts = datasets.Dataset.from_dict({"text": [text or " " for text in dataset.items.texts]})
-    rows = Dataset(texts, [Column("text", "input", "text")], origin=dataset.origin)
-    return of_texts(source, dataset.items.ids, dataset.items.texts, Extractor(source).matrix(rows))
+    ids, texts = dataset.items.ids, dataset.items.texts
+    return of_texts(source, ids, texts, _read(source, texts, dataset.origin))
 
 
 def refuse_unfit(dataset: Dataset, source: str | Source) -> None:

@@ -2,18 +2,21 @@
 
 ``headstart pretrain`` learns the weights from the interactions of other users (EASE, `headstart.nn.ease`): a source
 folder with an identifier for each item, by which the items of a target are matched. A text source becomes a source of
-items by reading the texts of the items once (`of_texts`). The features of a row are the mean, over the items of its
-history that are known, of the item's row in the table: zeros for a user of whom nothing is known.
+items by reading the texts of the items once (`of_texts`). Beside weights the texts of their items are kept: by these
+items of another catalogue, which share no identifier, are known (`Reading`). The features of a row are the mean, over
+the items of its history that are known, of the item's row in the table: zeros for a user of whom nothing is known.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -24,21 +27,48 @@ from headstart.sources import weights
 from headstart.sources.base import Card, Source
 from headstart.types import Batch, Features, Json, Sample
 
+if TYPE_CHECKING:
+    from headstart.datasets.base import Dataset
+    from headstart.datasets.base import Items as Listed
+
 Array = np.ndarray
-IDS = "items.json"
+IDS, TEXTS = "items.json", "texts.json"
+
+KNOWN = 0.9
+"""Share of the target's items from which identifiers are enough, and texts are not asked."""
+
+ALIKE = 0.3
+"""Share of common words from which two texts may speak of one item."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a text source makes of the items. by: its name. own: vectors [I,D] of the items that the source knows.
+    others: vectors [J,D] of the items ``ids`` of a target. All are centred by catalogue and of unit length.
+    """
+
+    by: str
+    own: Array
+    ids: tuple[str, ...]
+    others: Array
 
 
 class Items(Source):
     """A table with a row for each item. holds: ``weights`` [I,I] between items, or ``vectors`` [I,D] of each.
 
-    popularity: [I], the share of users that dealt with an item; zeros where none were counted.
+    popularity: [I], the share of users that dealt with an item; zeros where none were counted. texts: what is known of
+    each item ("" for nothing), or empty. reading: how a text source reads the items here and those of a target.
     """
 
     provider = "items"
 
-    def __init__(self, card: Card, network: Table, ids: Sequence[str], holds: Literal["weights", "vectors"]) -> None:
+    def __init__(
+        self, card: Card, network: Table, ids: Sequence[str], holds: Literal["weights", "vectors"],
+        texts: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         super().__init__(card, network)
-        self.ids, self.holds = tuple(ids), holds
+        self.ids, self.holds, self.texts = tuple(ids), holds, tuple(texts)
+        self.reading: Reading | None = None
         self._place = {item: number for number, item in enumerate(self.ids)}
 
     @property
@@ -73,24 +103,61 @@ class Items(Source):
         return Table(torch.randn(table.shape) / table.shape[1] ** 0.5, torch.rand(popularity.shape))
 
     def settings(self) -> Json:
-        """What the table holds, and a digest of the identifiers."""
-        return {"holds": self.holds, "ids": digest_of(self.ids)}
+        """What the table holds, and digests of the identifiers and of the texts."""
+        return {
+            "holds": self.holds, "ids": digest_of(self.ids), "texts": digest_of(self.texts) if self.texts else None,
+        }  # fmt: skip
 
     def save(self, folder: Path) -> None:
-        """See `Source.save`; the identifiers stand in ``items.json``."""
+        """See `Source.save`; the identifiers stand in ``items.json``, the texts in ``texts.json``."""
         weights.write(folder, self)
         write_ids(folder, self.ids)
+        if self.texts:
+            write_ids(folder, self.texts, TEXTS)
 
     @classmethod
     def load(cls, folder: Path) -> Items:
-        """See `Source.load`; of the identifiers `read_ids`."""
+        """See `Source.load`; of identifiers and texts `read_ids`."""
         card, settings, tensors = weights.read(folder)
         try:
             table, popularity = tensors["table"], tensors["popularity"]
         except KeyError as error:
             raise SourceError("HS-SOURCE-007", f"{folder}: the tensor {error} is missing.") from error
         ids = read_ids(folder, settings["ids"], len(table))
-        return cls(card, Table(table, popularity), ids, settings["holds"])
+        told = settings.get("texts")
+        texts = read_ids(folder, told, len(table), TEXTS) if told else []
+        return cls(card, Table(table, popularity), ids, settings["holds"], texts)
+
+    def settled(self, dataset: Dataset, align: Mapping[str, str] | None = None) -> Items:
+        """For the items of these rows. Where most texts under the same identifier differ, the identifiers are numbers
+        of two catalogues, and none is known by it.
+        """
+        self.refuse_names(align)
+        here = dataset.items
+        texts = {} if here is None or not self.texts else dict(zip(here.ids, here.texts))
+        pairs = [(self.texts[row], texts[item]) for item, row in self._place.items() if texts.get(item)]
+        pairs = [pair for pair in pairs if pair[0]]
+        if not pairs or np.mean([_common(*pair) >= ALIKE for pair in pairs]) >= 0.5:
+            return self
+        made = copy.copy(self)
+        made._place = {}
+        made.notes = (
+            f"Items: {len(pairs):,} have an identifier that {self.card.name} knows for something else; they are "
+            "matched by what is said of them.",
+        )
+        return made
+
+    def foreign(self, here: Listed | None) -> bool:
+        """Whether texts have to say which items are like which: they are there, and identifiers tell too little."""
+        if here is None or not self.texts or self.holds != "weights" or not any(here.texts):
+            return False
+        return len(self.known(here.ids)[0]) < KNOWN * len(here.ids)
+
+    def read(self, reading: Reading) -> Items:
+        """With this reading of the texts."""
+        made = copy.copy(self)
+        made.reading = reading
+        return made
 
     def known(self, items: Sequence[str]) -> tuple[Array, Array]:
         """Which of these items the table has, as places among them [K], and their rows in the table [K]."""
@@ -118,7 +185,7 @@ class Table(nn.Module):
 
 def of_table(
     ids: Sequence[str], table: Array, *, name: str, holds: Literal["weights", "vectors"],
-    popularity: Array | None = None, origin: str, licence: str, description: str,
+    popularity: Array | None = None, origin: str, licence: str, description: str, texts: Sequence[str] = (),
 ) -> Items:  # fmt: skip
     """A source of items from its table [I,D]."""
     share = np.zeros(len(ids), np.float32) if popularity is None else popularity
@@ -128,7 +195,7 @@ def of_table(
         width=int(table.shape[1]), parameters=int(table.size), origin=origin, licence=licence,
         digest=weights.digest(weights.state(network)), description=description,
     )  # fmt: skip
-    return Items(card, network, ids, holds)
+    return Items(card, network, ids, holds, texts)
 
 
 def of_texts(source: Source, ids: Sequence[str], texts: Sequence[str], features: Array) -> Items:
@@ -136,15 +203,28 @@ def of_texts(source: Source, ids: Sequence[str], texts: Sequence[str], features:
     unit length. An item without a text has none.
     """
     there = np.array([bool(text) for text in texts])
-    centred = np.asarray(features, np.float32) - features[there].mean(axis=0)
-    vectors = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
-    vectors[~there] = 0
     made = of_table(
-        ids, vectors, name=source.card.name, holds="vectors", origin=source.card.origin, licence=source.card.licence,
+        ids, unit_vectors(features, texts),
+        name=source.card.name, holds="vectors", origin=source.card.origin, licence=source.card.licence,
         description=f"{source.card.description} (of the texts of {int(there.sum()):,} items)",
     )  # fmt: skip
     made.card = replace(made.card, architecture=source.card.architecture, parameters=source.card.parameters)
     return made
+
+
+def unit_vectors(features: Array, texts: Sequence[str]) -> Array:
+    """Features [I,D] of texts, centred and at unit length; zero where there is no text."""
+    there = np.array([bool(text) for text in texts])
+    centred = np.asarray(features, np.float32) - features[there].mean(axis=0)
+    vectors = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    vectors[~there] = 0
+    return np.asarray(vectors, np.float32)
+
+
+def _common(one: str, other: str) -> float:
+    """The share of words that two texts have in common, of those in the shorter one."""
+    words = [set(re.findall(r"\w+", text.lower())) for text in (one, other)]
+    return len(words[0] & words[1]) / max(1, min(map(len, words)))
 
 
 def history(sample: Sample) -> list[str]:
@@ -175,19 +255,19 @@ def digest_of(ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
-def write_ids(folder: Path, ids: Sequence[str]) -> None:
-    """``items.json``."""
-    (folder / IDS).write_text(json.dumps(list(ids), ensure_ascii=False), encoding="utf-8")
+def write_ids(folder: Path, ids: Sequence[str], name: str = IDS) -> None:
+    """``items.json``, or another list of words beside it."""
+    (folder / name).write_text(json.dumps(list(ids), ensure_ascii=False), encoding="utf-8")
 
 
-def read_ids(folder: Path, digest: str, count: int) -> list[str]:
+def read_ids(folder: Path, digest: str, count: int, name: str = IDS) -> list[str]:
     """What `write_ids` wrote. Raises SourceError HS-SOURCE-007 (missing), -004 (not ``count``), -002 (changed)."""
     try:
-        ids: list[str] = json.loads((folder / IDS).read_text(encoding="utf-8"))
+        ids: list[str] = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SourceError("HS-SOURCE-007", f"{folder / IDS} is missing or damaged ({error}).") from error
+        raise SourceError("HS-SOURCE-007", f"{folder / name} is missing or damaged ({error}).") from error
     if len(ids) != count:
-        raise SourceError("HS-SOURCE-004", f"{folder / IDS}: {len(ids)} items for {count} rows of the table.")
+        raise SourceError("HS-SOURCE-004", f"{folder / name}: {len(ids)} items for {count} rows of the table.")
     if digest_of(ids) != digest:
-        raise SourceError("HS-SOURCE-002", f"{folder / IDS} was changed.", "Pretrain the source again.")
+        raise SourceError("HS-SOURCE-002", f"{folder / name} was changed.", "Pretrain the source again.")
     return ids

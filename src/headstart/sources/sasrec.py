@@ -2,27 +2,37 @@
 
 ``headstart pretrain INTERACTIONS --objective sasrec`` makes it. Its features are what the last step of a history makes
 of it. Items are matched by identifier: `for_items` is the same network for the items of a target, where those that the
-source knows bring their embedding along. The weights between items (`headstart.sources.items`) that the same
+source knows bring their embedding along, and others, where the texts of both catalogues were read, that of the items
+that stand in for them. The weights between items (`headstart.sources.items`) that the same
 interactions taught stand beside it, in the folder ``items``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from headstart.nn.ease import stand_ins
 from headstart.nn.sasrec import SASRec
 from headstart.sources import weights
 from headstart.sources.base import Card, Source
 from headstart.sources.items import Items, digest_of, history, padded, read_ids, write_ids
 from headstart.types import Batch, Features, Json, Sample
 
+if TYPE_CHECKING:
+    from headstart.datasets.base import Dataset
+
 SIZES: Json = {"width": 64, "blocks": 2, "heads": 2, "length": 100, "dropout": 0.2}
 """Of a network that `headstart pretrain` makes."""
+
+STAND_IN = 1.0
+"""Shift of the kernel ridge by which items stand in for others."""
 
 BESIDE = "items"
 """The folder of the weights between items."""
@@ -45,6 +55,21 @@ class Sequences(Source):
         """The network, which is one."""
         assert isinstance(self.network, SASRec)
         return self.network
+
+    def settled(self, dataset: Dataset, align: Mapping[str, str] | None = None) -> Sequences:
+        """See `Items.settled`."""
+        self.refuse_names(align)
+        if self.items is None or (items := self.items.settled(dataset)) is self.items:
+            return self
+        made = self.beside(items)
+        made._place, made.notes = {}, items.notes
+        return made
+
+    def beside(self, items: Items) -> Sequences:
+        """The same network with these weights between items beside it."""
+        made = copy.copy(self)
+        made.items = items
+        return made
 
     def codes(self, items: Sequence[str]) -> list[int]:
         """The numbers of the items that it knows, in their order."""
@@ -103,8 +128,8 @@ class Sequences(Source):
         return cls(card, network, ids, sizes, items)
 
     def for_items(self, ids: Sequence[str], seed: int, fresh: bool = False) -> Sequences:
-        """A copy for these items, in this order. Those that the source knows keep embedding and bias, the others are
-        drawn; ``fresh``: so is everything else.
+        """A copy for these items, in this order. Those that the source knows keep embedding and bias; the others have
+        that of their stand-ins by text, or are drawn. ``fresh``: so is everything else.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -115,6 +140,8 @@ class Sequences(Source):
             own = {name: value.clone() for name, value in self.transformer.state_dict().items()}
             for name in ("items.weight", "bias"):
                 drawn = network.state_dict()[name]
+                if (told := self._told(ids, own[name])) is not None:
+                    drawn = told
                 drawn[here] = own[name][there]
                 own[name] = drawn
             network.load_state_dict(own)
@@ -122,6 +149,22 @@ class Sequences(Source):
         made = Sequences(replace(card, digest=weights.digest(weights.state(network))), network, ids, self.sizes, None)
         made.pretrained = not fresh
         return made
+
+    def _told(self, ids: Sequence[str], table: torch.Tensor) -> torch.Tensor | None:
+        """Rows [J,...] for these items by what the texts say of the rows [I,...] of a table; None without a reading."""
+        items = self.items
+        if items is None or items.reading is None:
+            return None
+        rows = {item: row for row, item in enumerate(self.ids)}
+        both = [place for place, item in enumerate(items.ids) if item in rows]
+        known = table[[rows[items.ids[place]] for place in both]]
+        at = {item: row for row, item in enumerate(items.reading.ids)}
+        A = torch.from_numpy(
+            stand_ins(items.reading.own[both], items.reading.others[[at[item] for item in ids]], STAND_IN)
+        )
+        mean = known.mean(dim=0)
+        told: torch.Tensor = mean + torch.tensordot(A.T, known - mean, dims=1)
+        return told
 
 
 def fresh(ids: Sequence[str], name: str, seed: int, **sizes: float) -> Sequences:
