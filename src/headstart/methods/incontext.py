@@ -105,7 +105,7 @@ class IncontextFitted(Fitted):
     def outputs(self, dataset: Dataset) -> Outputs:
         """[N,C]. Raises DataError for inputs that cannot be read."""
         if self._model is None:
-            self._model = self.source.reading(self.task, self.X, self.y, self.members, self.seed, str(device()))
+            self._model = self.source.with_context(self.task, self.X, self.y, self.members, self.seed, str(device()))
         return self._model(self.reader.codes(dataset))
 
     def trained(self) -> list[LayerRow]:

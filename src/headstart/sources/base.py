@@ -68,7 +68,7 @@ class Source(ABC):
     the best layer differs so much from task to task that a probe ranks all of them (of sounds). besides: outputs of
     `features` that are no layers, which a probe may read beside the last one where that is better. exact: whether
     half precision spoils its output, so that it runs in torch and fp32 alone. in_context: tasks that it does by
-    `reading` labelled rows. notes: what settling found, for the user.
+    reading labelled rows (`with_context`). notes: what settling found, for the user.
     Subclasses supply `preprocess`, `forward`, `example`, `fresh_network`, `save` and the classmethod `load`.
     """
 
@@ -142,7 +142,7 @@ class Source(ABC):
         """
         return None
 
-    def reading(
+    def with_context(
         self, task: Task, X: np.ndarray, y: np.ndarray, members: int, seed: int, device: str
     ) -> Callable[[np.ndarray], np.ndarray]:
         """A model with labelled rows X [n,D], encoded targets y, as its context: of new rows [m,D] outputs [m,C].

@@ -118,8 +118,10 @@ class Tabicl(Source):
         assert isinstance(self.network, Weights)
         return Weights.fresh(self.network.config)
 
-    def reading(self, task: Task, X: Array, y: Array, members: int, seed: int, device: str) -> Callable[[Array], Array]:
-        """See `Source.reading`: through the library's estimator, which takes the mean of ``members`` views."""
+    def with_context(
+        self, task: Task, X: Array, y: Array, members: int, seed: int, device: str
+    ) -> Callable[[Array], Array]:
+        """See `Source.with_context`: through the library's estimator, which takes the mean of ``members`` views."""
         found = library()
         kind = found.TabICLClassifier if task.classes else found.TabICLRegressor
         assert isinstance(self.network, Weights)
