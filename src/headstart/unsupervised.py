@@ -22,6 +22,7 @@ import numpy as np
 from headstart import artefact, catalog, plan
 from headstart.artefact import Artefact
 from headstart.cache import key
+from headstart.datasets import points
 from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
 from headstart.evidence.controls import detectors
@@ -248,8 +249,9 @@ def flagged(rows: Dataset, outputs: Outputs, targets: Sequence[np.ndarray] | Non
     scores = [np.ravel(each) for each in outputs]
     order = sorted(range(len(scores)), key=lambda row: -float(scores[row].max()))[:SHOWN]
     samples = dict(zip(order, rows.samples(order)))
-    names = next((rows.values(column.name) for column in rows.with_role("series")), [str(row) for row in rows.numbers])
-    stamps = next((rows.values(column.name) for column in rows.with_role("step")), None)
+    found, steps = points.named(rows), points.stamped(rows)
+    names = found[1] if found is not None else [str(row) for row in rows.numbers] if len(rows) > 1 else [""]
+    stamps = None if steps is None else steps[1]
     shown = []
     for row in order:
         stretches = sorted(events(scores[row] > 1), key=lambda ends: -float(scores[row][slice(*ends)].max()))
