@@ -100,6 +100,27 @@ def test_predictions_are_lines_of_steps(machines, tmp_path):
     assert all(line["flag"] == str(int(float(line["score"]) > 1)) for line in lines)
 
 
+def test_a_run_on_one_series_without_names_reads_another(machines, tmp_path):
+    lines = [line.split(",") for line in machines.read_text().splitlines()]
+    alone = tmp_path / "alone.csv"
+    alone.write_text("\n".join(",".join(line[2:]) for line in lines if line[0] in ("machine", "m2")) + "\n")
+    found = headstart.load(headstart.fit(alone, task="anomalies", target="odd", out=tmp_path / "run").folder)
+    assert list(found.predict(alone).lines) == ["step", "score", "flag"]
+    assert found.evaluate(alone)["vus_pr"] == pytest.approx(found.record.metrics["vus_pr"])
+
+
+def test_a_run_on_a_ts_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    waves = np.sin(np.arange(64) / 3 + np.arange(7)[:, None])
+    waves[3, 30:40] = 2
+    rows = "\n".join(",".join(f"{value:.3f}" for value in wave) + ":x" for wave in waves)
+    (tmp_path / "w.ts").write_text(f"@problemName w\n@classLabel true x\n@data\n{rows}\n")
+    assert cli.main(["fit", str(tmp_path / "w.ts"), "--task", "anomalies", "--out", str(tmp_path / "run"), "-q"]) == 0
+    assert "7 series" in capsys.readouterr().out
+    assert cli.main(["predict", str(tmp_path / "run"), str(tmp_path / "w.ts"), "-q"]) == 0
+    assert capsys.readouterr().out.startswith("series,step,score,flag\n1,1,")
+
+
 def test_the_command_names_the_folder_of_the_source(machines, tmp_path):
     (tmp_path / "made").mkdir()
     place = tmp_path / "made" / "mine"

@@ -76,9 +76,11 @@ def test_what_cannot_be_compared_is_refused(place, capsys):
     table = {"audio": [str(path) for path in sorted((place / "others").rglob("*.wav"))]}
     table["label"] = [path.split("/")[-2] for path in table["audio"]]
     assert verifying.calibrate(run, table) == verifying.calibrate(run, place / "others")
-    one = str(next((place / "known").rglob("*.wav")))
+    one = str(next((place / "known").rglob("0.wav")))
     with pytest.raises(UsageError, match="one sample alone"):
         verifying.verify(run, [one])
+    with pytest.raises(DataError, match=r"(?s)HS-DATA-001.*0.wv: does not exist. Did you mean \"0.wav\".*nowhere.wav"):
+        verifying.verify(run, [one.replace("0.wav", "0.wv"), place / "nowhere.wav"])
     silent = place / "silent.wav"
     soundfile.write(silent, np.zeros(4000), 8000)
     with pytest.raises(DataError, match="silent"):

@@ -22,12 +22,13 @@ import numpy as np
 from headstart import artefact, catalog, plan
 from headstart.artefact import Artefact
 from headstart.cache import key
+from headstart.datasets import points
 from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
 from headstart.evidence.controls import detectors
 from headstart.evidence.splits import Sealed
 from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
-from headstart.methods.base import Fitted, Method, Problem, make
+from headstart.methods.base import Fitted, Method, Problem, admits, make
 from headstart.methods.detection import RULE
 from headstart.nn.range_metrics import events
 from headstart.record import Clock, data_facts, drawn_series, machine, task_facts, told_series, versions
@@ -38,8 +39,8 @@ from headstart.tasks.base import Task
 from headstart.transfer import choose_source, claim, finished, workspace
 from headstart.types import Candidate, Comparison, Json, Outputs, Record, Verdict
 
-USUAL = "nearest"
-"""What ``--method auto`` stands for."""
+USUAL = ("forecast_residuals", "nearest")
+"""What ``--method auto`` stands for with a source: the first that it can do, so residuals where it forecasts."""
 
 LEAST = 6
 """Labelled series with an anomaly from which an interval says something."""
@@ -90,6 +91,9 @@ def fit(
     rows = given.without("target")
     with trusting(trust_remote_code):
         chosen = choose_source(rows, source)
+    if method == "auto" and chosen is not None:
+        able = [name for name in USUAL if admits(catalog.find("methods", name)(), learned, chosen, rows)]
+        method = able[0] if able else method
     methods = _methods(chosen, method, dict(settings or {}), control)
     for each in methods:
         each.admit(learned, chosen, rows)
@@ -138,10 +142,10 @@ def fit(
 
 def _methods(source: Source | None, method: str, settings: Json, control: bool) -> list[Method]:
     """The one that is asked for first, then the controls. Raises MethodError HS-METHOD-001 and -002."""
-    if method == "auto" and source is None:
+    if method == "auto":
         return detectors(None)
-    first: Method = make(catalog.find("methods", USUAL if method == "auto" else method), settings)
-    return [first, *(each for each in detectors(source) if control and each.name != first.name)]
+    first: Method = make(catalog.find("methods", method), settings)
+    return [first, *(each for each in detectors(source, first) if control and each.name != first.name)]
 
 
 # --- what labels tell ------------------------------------------------------------------------------------------------
@@ -248,8 +252,9 @@ def flagged(rows: Dataset, outputs: Outputs, targets: Sequence[np.ndarray] | Non
     scores = [np.ravel(each) for each in outputs]
     order = sorted(range(len(scores)), key=lambda row: -float(scores[row].max()))[:SHOWN]
     samples = dict(zip(order, rows.samples(order)))
-    names = next((rows.values(column.name) for column in rows.with_role("series")), [str(row) for row in rows.numbers])
-    stamps = next((rows.values(column.name) for column in rows.with_role("step")), None)
+    found, steps = points.named(rows), points.stamped(rows)
+    names = found[1] if found is not None else [str(row) for row in rows.numbers] if len(rows) > 1 else [""]
+    stamps = None if steps is None else steps[1]
     shown = []
     for row in order:
         stretches = sorted(events(scores[row] > 1), key=lambda ends: -float(scores[row][slice(*ends)].max()))

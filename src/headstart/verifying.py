@@ -21,8 +21,9 @@ import numpy as np
 
 from headstart import disk
 from headstart.artefact import Artefact
+from headstart.datasets import clip
 from headstart.datasets.read import read
-from headstart.errors import ArtefactError, DataError, UsageError
+from headstart.errors import ArtefactError, DataError, HeadstartError, UsageError, did_you_mean, raise_all
 from headstart.evidence.verification import cost_at, equal_error_rate, likeness, minimum_cost, rates_at, trials
 from headstart.methods.network import NetworkFitted
 from headstart.types import Json, Sample
@@ -112,8 +113,9 @@ def calibrate(run: Artefact, data: Any, *, enrolled: int = 3, seed: int = 0) -> 
 def verify(run: Artefact, samples: Sequence[Sample]) -> Answered:
     """Whether the last of the samples is the one whom those before it are of.
 
-    Raises UsageError HS-USAGE-001 for fewer than two samples or a run that has no threshold, DataError for a sample
-    that cannot be read, ArtefactError HS-ARTEFACT-004 for a threshold that belongs to other weights.
+    Raises UsageError HS-USAGE-001 for fewer than two samples or a run that has no threshold, DataError HS-DATA-001 for
+    files that are not there, another DataError for a sample that cannot be read, ArtefactError
+    HS-ARTEFACT-004 for a threshold that belongs to other weights.
     """
     fitted = _reader(run)
     if len(samples) < 2:
@@ -123,6 +125,8 @@ def verify(run: Artefact, samples: Sequence[Sample]) -> Answered:
         raise ArtefactError(
             "HS-ARTEFACT-004", f"{run.folder / FILE} belongs to other weights.", "Calibrate again with --calibrate."
         )
+    if fitted.source.card.modality in ("audio", "image"):
+        raise_all([_absent(Path(each)) for each in samples if isinstance(each, str | Path) and not _there(each)])
     rows = run.read([str(sample) if isinstance(sample, Path) else sample for sample in samples])
     if rows.rejects:
         first = rows.rejects[0]
@@ -130,6 +134,15 @@ def verify(run: Artefact, samples: Sequence[Sample]) -> Answered:
     features = fitted.extractor.matrix(rows, fitted.outputs_used)
     score = float(likeness(features[:-1], features[-1:])[0])
     return Answered(score >= known.threshold, score, known.threshold, len(samples) - 1)
+
+
+def _there(sample: str | Path) -> bool:
+    return Path(clip.parted(str(sample))[0]).is_file()
+
+
+def _absent(path: Path) -> HeadstartError:
+    near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    return DataError("HS-DATA-001", f"{path}: does not exist.", did_you_mean(path.name, near) if near else "")
 
 
 def calibration(folder: Path) -> Calibration:

@@ -26,6 +26,12 @@ def table(rows=20, **changes):
 
 BROKEN = [
     ({"roles": {"user": "user"}}, {}, "HS-USAGE-001", "--item"),
+    (
+        {"roles": {"item": "item"}},
+        {},
+        "HS-USAGE-001",
+        '"item" holds items, and no column says whose. Name it with --user',
+    ),
     ({"roles": {"usr": "user", "item": "item"}}, {}, "HS-DATA-003", 'Did you mean "user"'),
     ({"roles": {**ROLES, "when": "user"}}, {}, "HS-USAGE-001", "several columns have the role user"),
     ({"roles": ROLES}, {"when": dict.fromkeys(range(9), "soon")}, "HS-DATA-010", 'row 1: "when" holds "soon"'),

@@ -73,6 +73,11 @@ def test_a_header_that_is_not_read_is_said(tmp_path, text, what):
         headstart.read(write(tmp_path / "toy.ts", text))
 
 
+def test_a_ts_file_without_a_header_is_no_unknown_format(tmp_path):
+    with pytest.raises(DataError, match=r"HS-DATA-013.*none of a header.*@problemName"):
+        headstart.read(write(tmp_path / "toy.ts", "1,2,3:a\n"))
+
+
 def test_columns_from_one_to_another_are_a_series(tmp_path):
     path = write(tmp_path / "wide.csv", "id,t0,t1,t2,label\n1,1,,3,a\n2,4,5,6,b\n3,7,8,,a\n")
     data = headstart.read(path, kinds={"t0..t2": "series"})

@@ -12,7 +12,6 @@ from headstart.errors import DataError, HeadstartError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NUMERIC = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 MISSING_LABELS = ("", "nan", "NaN")
 LIMIT = 0.2  # the share of rejected rows above which a fit stops
 
@@ -32,8 +31,8 @@ def target_problems(
         ]
     if asked or column.kind != "category" or not pa.types.is_string(values.type):
         return []
-    number = pc.and_(pc.match_substring_regex(values, NUMERIC), pc.invert(gone))
-    text = pc.and_(pc.invert(pc.match_substring_regex(values, NUMERIC)), pc.invert(gone))
+    number = pc.and_(pc.match_substring_regex(values, series.NUMERIC), pc.invert(gone))
+    text = pc.and_(pc.invert(pc.match_substring_regex(values, series.NUMERIC)), pc.invert(gone))
     numeric, textual = pc.sum(number).as_py() or 0, pc.sum(text).as_py() or 0
     if not numeric or not textual:
         return []

@@ -68,6 +68,8 @@ def arranged(
     import pyarrow as pa
 
     if not applies(roles):
+        if name := next((name for name, role in roles.items() if role == "item"), ""):
+            raise UsageError("HS-USAGE-001", f'"{name}" holds items, and no column says whose.', "Name it with --user.")
         return parsed, dict(roles), []
     named = _named(parsed.table.column_names, origin, roles, options)
     item = named["item"]

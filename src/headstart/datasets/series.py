@@ -27,7 +27,7 @@ import numpy as np
 from headstart.datasets import convert
 from headstart.datasets.base import Column, Reject
 from headstart.datasets.parsed import Options, Parsed
-from headstart.errors import DataError, UsageError, did_you_mean
+from headstart.errors import DataError, HeadstartError, UsageError, did_you_mean, raise_all
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +37,7 @@ EVEN = 0.1
 
 STRETCH = 10
 RANGE = ".."
+NUMERIC = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 
 
 @dataclass
@@ -200,7 +201,10 @@ def folded(
     order = order[place[order] >= 0]
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
     groups = np.split(order, starts[1:]) if len(order) else []
-    channels = list(inputs) or _channels(table, groups, {owner, *([when] if when else []), *targets, *roles})
+    taken = {owner, *([when] if when else []), *targets, *roles}
+    channels = list(inputs) or _channels(table, groups, taken)
+    if not inputs:
+        refuse_strays(table, taken, origin, parsed.numbers)
     if not channels:
         raise DataError(
             "HS-DATA-017", f"{origin}: no column of numbers changes within a series.", "Name one with --input."
@@ -288,6 +292,29 @@ def _channels(table: pa.Table, groups: Sequence[np.ndarray], taken: set[str]) ->
         if any(len(np.unique(part[np.isfinite(part)])) > 1 for part in (values[group] for group in groups)):
             found.append(name)
     return found
+
+
+def refuse_strays(table: pa.Table, taken: set[str], origin: str, numbers: list[int]) -> None:
+    """Raise DataError HS-DATA-020 for columns that would be numbers but for a cell in ten or fewer: left out in silence
+    they would be missed by nobody.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    problems: list[HeadstartError] = []
+    for name in table.column_names:
+        values = table.column(name)
+        if name in taken or not pa.types.is_string(values.type):
+            continue
+        there = values.drop_null()
+        read = pc.sum(pc.match_substring_regex(there, NUMERIC)).as_py() or 0
+        if 0.9 * len(there) <= read < len(there):
+            try:
+                convert.column(values, "number", name, origin, numbers)
+            except DataError as error:
+                hint = f"Mend the value, or name the channels without it with --input, or --kind {name}=category."
+                problems.append(DataError(error.code, error.message, hint))
+    raise_all(problems)
 
 
 def _others(

@@ -31,15 +31,20 @@ MISSING = ("?", "nan", "")
 
 
 def matches(path: Path) -> bool:
-    """A ``.ts`` file with a header, or a folder of such."""
+    """A ``.ts`` file, or a folder of such with a header."""
     if path.is_file():
-        return path.suffix.lower() == ".ts" and _is_headed(path)
+        return path.suffix.lower() == ".ts"
     return path.is_dir() and bool(_files(path))
 
 
 def parse(path: Path, options: Options) -> Parsed:
     """The series of a file or folder. Raises DataError HS-DATA-002, -011, -013."""
     files = [path] if path.is_file() else _files(path)
+    if path.is_file() and not _is_headed(path):
+        raise DataError(
+            "HS-DATA-013", f"{path}: its first line is none of a header.",
+            "Begin with @problemName NAME, @classLabel true A B and @data, as .ts files of aeon and sktime do.",
+        )  # fmt: skip
     heads = {file: Head.read(file) for file in files}
     splits = {file: SPLITS.get(file.stem.rpartition("_")[2].lower()) for file in files}
     problems = {file.stem.rpartition("_")[0] if splits[file] else file.stem for file in files}

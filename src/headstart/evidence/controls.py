@@ -8,6 +8,8 @@ of a table on them and the target's.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headstart import catalog
 from headstart.datasets.base import Dataset
 from headstart.methods.base import Method, admits
@@ -30,12 +32,17 @@ def controls(source: Source | None, effort: str, task: Task, rows: Dataset) -> l
     return found
 
 
-def detectors(source: Source | None) -> list[Method]:
-    """The controls of a detector of anomalies: detectors without a source, and that of the transfer on fresh weights.
+def detectors(source: Source | None, first: Method | None = None) -> list[Method]:
+    """The controls of a detector of anomalies: detectors without a source, and the transfer ``first`` (`nearest` where
+    it is none) on fresh weights with its own settings.
 
     Without a source the first of them answers; on `benchmarks/anomalies.py` it and seasonal residuals are level.
     """
     names = ["matrix_profile", "seasonal_residuals", "isolation_forest"]
     if source is not None and any(True for _ in source.network.parameters()):
         names.append("untrained")
-    return [catalog.find("methods", name)() for name in names]
+    found: list[Method] = [catalog.find("methods", name)() for name in names]
+    if first is None or first.role == "control":
+        return found
+    return [replace(each, of=first.name, **first.hyperparameters()) if each.name == "untrained" else each  # type: ignore[call-arg]
+            for each in found]  # fmt: skip

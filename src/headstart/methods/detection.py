@@ -20,10 +20,11 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from headstart.datasets.base import Dataset
+from headstart.datasets.base import Column, Dataset
 from headstart.errors import DataError
 from headstart.methods.base import Fitted, Method, Need, Problem, frozen
 from headstart.nn.subsequences import SHORTEST, period_of, robust
+from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.tasks.base import Task
 from headstart.types import Json, LayerRow, Modality, Outputs
@@ -123,6 +124,19 @@ class DetectorFitted(Fitted):
             found.append(scores[:, None] / self.threshold)
         return found
 
+    def take(self, source: Source, problem: Problem) -> None:
+        """Read series through this source from now on."""
+        self.source, self.precision = source, str(problem.options.get("precision", "auto"))
+        backend = str(problem.options.get("backend", "auto"))
+        self.kept["extractor"] = Extractor(source, precision=self.precision, backend=backend, cache=False)
+
+    def features(self, samples: Sequence[Array]) -> Array:
+        """The features [S,D] of series [C,T_i] by the source."""
+        if "extractor" not in self.kept:
+            assert self.source is not None
+            self.kept["extractor"] = Extractor(self.source, precision=self.precision, cache=False)
+        return np.asarray(self.kept["extractor"].matrix(as_rows(samples)))
+
     def trained(self) -> list[LayerRow]:
         """The network, none of which trains."""
         return [] if self.source is None else frozen(self.source)
@@ -156,6 +170,23 @@ class DetectorFitted(Fitted):
         )  # fmt: skip
         fitted.history = facts["history"]
         return fitted
+
+
+def as_rows(samples: Sequence[Array]) -> Dataset:
+    """Series [C,T_i] as a dataset."""
+    import uuid
+
+    import datasets
+    import pyarrow as pa
+    from datasets.table import InMemoryTable
+
+    names = [f"channel {place + 1}" for place in range(len(samples[0]))]
+    columns = {
+        name: pa.array([np.asarray(sample[place], np.float64) for sample in samples], pa.list_(pa.float64()))
+        for place, name in enumerate(names)
+    }
+    table = datasets.Dataset(InMemoryTable(pa.table(columns)), fingerprint=uuid.uuid4().hex[:16])
+    return Dataset(table, [Column(name, "input", "series") for name in names])
 
 
 def prepared(rows: Dataset) -> list[Array]:

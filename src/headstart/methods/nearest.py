@@ -17,11 +17,9 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from headstart.datasets.base import Column, Dataset
 from headstart.methods.base import Need, Problem, hyper
-from headstart.methods.detection import Detector, DetectorFitted
+from headstart.methods.detection import Detector, DetectorFitted, as_rows
 from headstart.nn.subsequences import cut, starts_of, to_steps, window_of
-from headstart.runtime import Extractor
 
 Array: TypeAlias = np.ndarray
 
@@ -49,54 +47,40 @@ class Nearest(Detector):
     ) -> None:
         """The features of windows of every series, and whose they are."""
         assert problem.source is not None
-        settle(fitted, problem.source, series, periods, problem)
+        usual = window_of(int(np.median(periods)))
+        fitted.take(problem.source.settled(as_rows([np.zeros((len(series[0]), usual))])), problem)
+        share = max(1, REMEMBERED // len(series))
+        kept, owners, every = [], [], {}
+        for digest, each, period in zip(problem.train.fingerprints(), series, periods):
+            window = window_of(period)
+            found = every[digest] = embedded(fitted, cut(each, window, starts_of(each.shape[1], window, MOST_WINDOWS)))
+            some = np.unique(np.linspace(0, len(found) - 1, min(share, len(found))).astype(int))
+            kept.append(found[some])
+            owners.append(np.full(len(some), list(fitted.periods).index(digest)))
+        fitted.kept["features"] = every
+        fitted.memory = {"windows": np.concatenate(kept), "owners": np.concatenate(owners)}
 
     def score(self, fitted: DetectorFitted, series: Array, period: int, digest: str) -> Array:
-        """See `Detector.score`."""
-        return distances(fitted, series, window_of(period), digest, self.neighbours)
-
-
-def settle(
-    fitted: DetectorFitted, source: Any, series: Sequence[Array], periods: Sequence[int], problem: Problem
-) -> None:
-    """Give a detector its network and its memory of windows."""
-    usual = window_of(int(np.median(periods)))
-    fitted.source = source.settled(as_rows(np.zeros((1, len(series[0]), usual))))
-    fitted.precision = str(problem.options.get("precision", "auto"))
-    backend = str(problem.options.get("backend", "auto"))
-    fitted.kept["extractor"] = Extractor(fitted.source, precision=fitted.precision, backend=backend, cache=False)
-    share = max(1, REMEMBERED // len(series))
-    kept, owners, every = [], [], {}
-    for digest, each, period in zip(problem.train.fingerprints(), series, periods):
+        """The mean distance of the windows that hold a step to their nearest others."""
         window = window_of(period)
-        found = every[digest] = embedded(fitted, cut(each, window, starts_of(each.shape[1], window, MOST_WINDOWS)))
-        some = np.unique(np.linspace(0, len(found) - 1, min(share, len(found))).astype(int))
-        kept.append(found[some])
-        owners.append(np.full(len(some), list(fitted.periods).index(digest)))
-    fitted.kept["features"] = every
-    fitted.memory = {"windows": np.concatenate(kept), "owners": np.concatenate(owners)}
-
-
-def distances(fitted: DetectorFitted, series: Array, window: int, digest: str, neighbours: int) -> Array:
-    """The mean distance of the windows that hold a step to their nearest others, for every step [T]."""
-    starts = starts_of(series.shape[1], window, MOST_WINDOWS)
-    own = fitted.kept.get("features", {}).pop(digest, None)
-    own = embedded(fitted, cut(series, window, starts)) if own is None else own
-    known = list(fitted.periods)
-    others = fitted.memory["windows"]
-    if digest in known:
-        others = others[fitted.memory["owners"] != known.index(digest)]
-    apart = np.abs(starts[:, None] - starts[None]) >= window  # [S,S]: those that do not overlap
-    near = np.where(apart, between(own, own), np.inf)
-    if len(others):
-        near = np.concatenate([near, between(own, others)], axis=1)
-    count = min(neighbours, near.shape[1])
-    best = np.partition(near, count - 1, axis=1)[:, :count]
-    best = np.where(np.isfinite(best), best, np.nan)
-    lone = np.isnan(best).all(axis=1)
-    found = np.zeros(len(best))
-    found[~lone] = np.nanmean(best[~lone], axis=1)
-    return to_steps(found, starts, window, series.shape[1])
+        starts = starts_of(series.shape[1], window, MOST_WINDOWS)
+        own = fitted.kept.get("features", {}).pop(digest, None)
+        own = embedded(fitted, cut(series, window, starts)) if own is None else own
+        known = list(fitted.periods)
+        others = fitted.memory["windows"]
+        if digest in known:
+            others = others[fitted.memory["owners"] != known.index(digest)]
+        apart = np.abs(starts[:, None] - starts[None]) >= window  # [S,S]: those that do not overlap
+        near = np.where(apart, between(own, own), np.inf)
+        if len(others):
+            near = np.concatenate([near, between(own, others)], axis=1)
+        count = min(self.neighbours, near.shape[1])
+        best = np.partition(near, count - 1, axis=1)[:, :count]
+        best = np.where(np.isfinite(best), best, np.nan)
+        lone = np.isnan(best).all(axis=1)
+        found = np.zeros(len(best))
+        found[~lone] = np.nanmean(best[~lone], axis=1)
+        return to_steps(found, starts, window, series.shape[1])
 
 
 def between(one: Array, other: Array) -> Array:
@@ -107,29 +91,9 @@ def between(one: Array, other: Array) -> Array:
 
 def embedded(fitted: DetectorFitted, windows: Array) -> Array:
     """Windows [S,C,W] in `DIRECTIONS` random directions of their features; float32 [S,D]."""
-    if "extractor" not in fitted.kept:
-        assert fitted.source is not None
-        fitted.kept["extractor"] = Extractor(fitted.source, precision=fitted.precision, cache=False)
-    features = fitted.kept["extractor"].matrix(as_rows(windows))
+    features = fitted.features(windows)
     if features.shape[1] <= DIRECTIONS:
         return np.asarray(features, np.float32)
     generator = np.random.default_rng(features.shape[1])
     directions = generator.standard_normal((features.shape[1], DIRECTIONS), np.float32) / np.sqrt(DIRECTIONS)
     return np.asarray(features @ directions, np.float32)
-
-
-def as_rows(windows: Array) -> Dataset:
-    """Windows [S,C,W] as a dataset of series."""
-    import uuid
-
-    import datasets
-    import pyarrow as pa
-    from datasets.table import InMemoryTable
-
-    names = [f"channel {place + 1}" for place in range(windows.shape[1])]
-    columns = {
-        name: pa.array(list(windows[:, place].astype(np.float64)), pa.list_(pa.float64()))
-        for place, name in enumerate(names)
-    }
-    table = datasets.Dataset(InMemoryTable(pa.table(columns)), fingerprint=uuid.uuid4().hex[:16])
-    return Dataset(table, [Column(name, "input", "series") for name in names])

@@ -134,10 +134,14 @@ def refuse_unfit(dataset: Dataset, source: str | Source) -> None:
 def _refuse(dataset: Dataset, name: str, modality: str) -> None:
     if modality not in (dataset.modality, dataset.reads):
         fitting = shelf.reading(dataset.modality)
+        hint = f"Use --source {fitting[0] if fitting else 'identity'}, or name other columns with --input."
+        if modality == "series" and (lists := [each.name for each in dataset.inputs if each.kind == "array"]):
+            told = " ".join(f"--kind {name}=series" for name in lists)
+            hint = f"If a list is the steps of a series, say so: {told}."
         raise SourceError(
             "HS-SOURCE-005",
             f"{name} reads {modality}; the input of {dataset.origin} is {dataset.modality}.",
-            f"Use --source {fitting[0] if fitting else 'identity'}, or name other columns with --input.",
+            hint,
         )
 
 

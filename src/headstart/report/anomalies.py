@@ -32,7 +32,7 @@ def strangest(found: Json) -> str:
     """The stretches with the highest scores, series and steps."""
     every = [(each["score"], series["name"], each) for series in found["series"] for each in series["strangest"]]
     best = sorted(every, key=lambda item: -item[0])[:SHOWN]
-    return ", ".join(f"{name} {span(each)} ({score:.2g})" for score, name, each in best)
+    return ", ".join(f"{name} {span(each)} ({score:.2g})".strip() for score, name, each in best)
 
 
 def span(stretch: Json) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from headstart.datasets import points
 from headstart.datasets.base import Column, Dataset
 from headstart.errors import TaskError
 from headstart.nn.range_metrics import events, vus_pr
@@ -145,11 +146,10 @@ class Anomalies(Task):
         """The flags, and a line for each step: series, step, score, flag."""
         flags = self.decode(output).values
         lines: dict[str, list[Any]] = {}
-        for column in rows.with_role("series"):
-            owners = rows.values(column.name)
-            lines[column.name] = [owner for owner, own in zip(owners, flags, strict=True) for _ in own]
-        for column in rows.with_role("step"):
-            lines[column.name] = [stamp for own in rows.values(column.name) for stamp in own]
+        if (found := points.named(rows)) is not None:
+            lines[found[0]] = [owner for owner, own in zip(found[1], flags, strict=True) for _ in own]
+        if (steps := points.stamped(rows)) is not None:
+            lines[steps[0]] = [stamp for own in steps[1] for stamp in own]
         lines["score"] = [float(f"{score:.6g}") for own in output for score in np.ravel(own).tolist()]
         lines["flag"] = [flag for own in flags for flag in own]
         return Prediction(flags, lines=lines)
