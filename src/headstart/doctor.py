@@ -42,6 +42,7 @@ SOUND = {"soundfile": ("audio", "reads sound files"), "soxr": ("audio", "brings 
 TABLES = {
     "rtdl_num_embeddings": ("tables", "networks of tables: pretrain TABLE --target"),
     "tabicl": ("tabicl", "tables in context: --source tabicl"),
+    "tabpfn": ("tabpfn", "tables in context: --source tabpfn"),
 }
 
 

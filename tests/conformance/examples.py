@@ -264,18 +264,44 @@ def tiny_people(folder: Path) -> Source:
     return Table.load(_tables() / "people").settled(rows_of_people(), {"town": "home town"})
 
 
+def _away_from_zero(tensors: dict) -> dict:
+    """Drawn weights of which none is zero, so that every layer has a say."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: value + 0.3 * torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
+
+
 def tiny_tabicl(folder: Path, kind: str = "classifier") -> Source:
     """A TabICL network of width 8, from a checkpoint in the library's format."""
     from headstart.sources import tabicl
 
-    sizes = {"embed_dim": 8, "row_num_cls": 2, "col_num_inds": 4, "zero_init": False, "num_quantiles": 9}
+    sizes = {"embed_dim": 8, "row_num_cls": 2, "col_num_inds": 4, "num_quantiles": 9}
     for part in ("col", "row", "icl"):
         sizes |= {f"{part}_num_blocks": 1, f"{part}_nhead": 2}
-    config = {**sizes, "max_classes": 10 if kind == "classifier" else 0}
+    facts = {"config": {**sizes, "max_classes": 10 if kind == "classifier" else 0}}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        torch.save(tabicl.Weights.fresh(config).checkpoint(), folder / "tiny.ckpt")
+        state = _away_from_zero(tabicl.Tabicl.drawn(facts))
+    torch.save({**facts, "state_dict": state}, folder / "tiny.ckpt")
     return tabicl.open_model(str(folder / "tiny.ckpt"))
+
+
+def tiny_tabpfn(folder: Path, kind: str = "classifier") -> Source:
+    """A TabPFN network of width 16, from a checkpoint in the library's format."""
+    from headstart.sources import tabpfn
+
+    sizes = {"emsize": 16, "nlayers": 2, "nhead": 2, "features_per_group": 2, "num_buckets": 12, "seed": 0}
+    facts = {"config": {**sizes, "max_num_classes": 10 if kind == "classifier" else 0}}
+    with torch.random.fork_rng(devices=[]):
+        state = _away_from_zero(tabpfn.Tabpfn.drawn(facts))
+    if kind == "regressor":
+        from tabpfn.architectures.shared.bar_distribution import FullSupportBarDistribution
+
+        bins = FullSupportBarDistribution(torch.linspace(-3, 3, 13))
+        state |= {f"criterion.{name}": value for name, value in bins.state_dict().items()}
+    torch.save({**facts, "state_dict": state}, folder / "tiny.ckpt")
+    return tabpfn.open_model(str(folder / "tiny.ckpt"))
 
 
 def tiny_forecaster(folder: Path) -> Source:
@@ -363,6 +389,7 @@ SOURCES = {
     "series": series,
     "table": tiny_table,
     "tabicl": tiny_tabicl,
+    "tabpfn": tiny_tabpfn,
     "timesfm": tiny_timesfm,
     "timm": tiny_timm,
     "torchvision": tiny_torchvision,

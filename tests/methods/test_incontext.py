@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
 pytest.importorskip("tabicl")
+pytest.importorskip("tabpfn")
 import torch
 
 import headstart
@@ -16,11 +18,13 @@ from headstart.errors import ArtefactError, EnvironmentProblem, MethodError, Sou
 from headstart.methods.base import Problem
 from headstart.methods.incontext import Incontext, IncontextFitted, drawn
 from headstart.nn.tables import TableFeatures
-from headstart.sources import tabicl
+from headstart.sources import tabicl, tabpfn
 from headstart.sources.shelf import open_source
 from headstart.tasks.base import infer_task
 from headstart.testing import check_method, check_source
-from tests.conformance.examples import people, rows_of_people, tiny_tabicl
+from tests.conformance.examples import people, rows_of_people, tiny_tabicl, tiny_tabpfn
+
+TINY = {"tabicl": tiny_tabicl, "tabpfn": tiny_tabpfn}
 
 
 @pytest.fixture(autouse=True)
@@ -35,33 +39,50 @@ def numbers(count=30):
     return headstart.read(columns, target="label", kinds={"label": "number"})
 
 
-@pytest.mark.parametrize("kind", ["classifier", "regressor"])
-def test_it_predicts_as_the_library_does(home, kind):
-    from tabicl import TabICLClassifier, TabICLRegressor
+def theirs(library, kind, path):
+    """The library's own estimator on the checkpoint."""
+    found = __import__(library)
+    name = f"{'TabICL' if library == 'tabicl' else 'TabPFN'}{kind.capitalize()}"
+    return getattr(found, name)(n_estimators=4, model_path=path, random_state=3, device="cpu")
 
+
+@pytest.mark.parametrize("library", TINY)
+@pytest.mark.parametrize("kind", ["classifier", "regressor"])
+def test_it_predicts_as_the_library_does(home, library, kind):
     rows = rows_of_people(40) if kind == "classifier" else numbers()
-    source = tiny_tabicl(home, kind).settled(rows)
+    source = TINY[library](home, kind).settled(rows)
     task = infer_task(rows)
     fitted = Incontext(members=4).fit(Problem(rows, None, task, source, None, seed=3))
-    X, y = TableFeatures.fit(rows).codes(rows), task.encode(rows.targets())
-    theirs = {"classifier": TabICLClassifier, "regressor": TabICLRegressor}[kind](
-        n_estimators=4, model_path=home / "tiny.ckpt", random_state=3, device="cpu"
-    ).fit(X, y.reshape(-1))
+    reader = TableFeatures.fit(rows)
+    X, y = reader.codes(rows), task.encode(rows.targets())
+    own = theirs(library, kind, home / "tiny.ckpt")
+    if library == "tabpfn":
+        own.set_params(categorical_features_indices=reader.categorical)
+    own.fit(X, y.reshape(-1))
     outputs = fitted.outputs(rows.without("target"))
     if kind == "classifier":
-        assert np.allclose(np.exp(outputs), theirs.predict_proba(X), atol=1e-6)
+        assert np.allclose(np.exp(outputs), own.predict_proba(X), atol=1e-6) and np.ptp(np.exp(outputs)) > 1e-3
     else:
-        assert np.allclose(outputs[:, 0], theirs.predict(X), atol=1e-6)
-    assert np.allclose(fitted.outputs(rows.select([5])), outputs[5], atol=1e-5), "a row's answer is its own"
+        assert np.allclose(outputs[:, 0], own.predict(X), atol=1e-6) and np.ptp(outputs) > 1e-3
+    half = rows.select(range(10, 20))
+    assert np.allclose(fitted.outputs(half), outputs[10:20], atol=1e-4), "a row's answer is its own"
 
 
-def test_the_method_and_the_source_keep_their_contracts(home):
+@pytest.mark.parametrize("library", TINY)
+def test_the_method_and_the_source_keep_their_contracts(home, library):
     rows = rows_of_people()
-    source = tiny_tabicl(home).settled(rows)
+    source = TINY[library](home).settled(rows)
     check_source(source, rows.samples([0, 1, 2]))
     check_method(Incontext(members=2), rows, catalog.find("tasks", "classification"), source)
     assert source.in_context == ("classification",) and not list(source.network.parameters())
     assert source.card.parameters == sum(value.numel() for value in source.network.buffers()) > 1000
+
+
+def test_edges_of_bins_are_no_weights(home):
+    source = tiny_tabpfn(home, "regressor")
+    fresh = source.untrained(1)
+    assert torch.equal(fresh.network.state["criterion.borders"], source.network.state["criterion.borders"])
+    assert fresh.in_context == source.in_context == ("regression",)
 
 
 def test_a_class_that_no_row_of_the_context_has(home):
@@ -102,24 +123,57 @@ def test_what_it_cannot_do_is_refused_by_name(home):
         Incontext().admit(infer_task(rows), source, rows.assign(weight="height"))
 
 
-def test_checkpoints_that_are_none(home, monkeypatch):
+@pytest.mark.parametrize("library", TINY)
+def test_checkpoints_that_are_none(home, library):
     with pytest.raises(SourceError, match=r"HS-SOURCE-001.*no such file"):
-        open_source(f"tabicl:{home / 'nowhere.ckpt'}")
+        open_source(f"{library}:{home / 'nowhere.ckpt'}")
     torch.save({"state_dict": {"a": torch.zeros(1)}}, home / "bare.ckpt")
     with pytest.raises(SourceError, match=r"HS-SOURCE-008.*no configuration"):
-        open_source(f"tabicl:{home / 'bare.ckpt'}")
-    tiny_tabicl(home)
+        open_source(f"{library}:{home / 'bare.ckpt'}")
+    (home / "text.ckpt").write_text("no weights")
+    with pytest.raises(SourceError, match="HS-SOURCE-008"):
+        open_source(f"{library}:{home / 'text.ckpt'}")
+    TINY[library](home)
     whole = torch.load(home / "tiny.ckpt", weights_only=True)
-    torch.save({**whole, "config": {**whole["config"], "breadth": 3}}, home / "odd.ckpt")
-    with pytest.raises(SourceError, match=r"HS-SOURCE-004.*breadth"):
-        open_source(f"tabicl:{home / 'odd.ckpt'}")
+    odd = {"config": {**whole["config"], "breadth": 3}, "architecture_name": "tabpfn_v77"}
+    torch.save({**whole, **odd}, home / "odd.ckpt")
+    with pytest.raises(SourceError, match=r"HS-SOURCE-004.*(breadth|v77)"):
+        open_source(f"{library}:{home / 'odd.ckpt'}")
     whole["state_dict"].popitem()
     torch.save(whole, home / "short.ckpt")
     with pytest.raises(SourceError, match=r"HS-SOURCE-004.*1 missing"):
-        open_source(f"tabicl:{home / 'short.ckpt'}")
-    (home / "text.ckpt").write_text("no weights")
-    with pytest.raises(SourceError, match="HS-SOURCE-008"):
-        open_source(f"tabicl:{home / 'text.ckpt'}")
+        open_source(f"{library}:{home / 'short.ckpt'}")
+
+
+def test_a_checkpoint_that_holds_code_is_not_read(home):
+    torch.save({"config": {}, "state_dict": {"a": torch.zeros(1)}, "run": pytest.raises}, home / "code.ckpt")
+    for library in TINY:
+        with pytest.raises(SourceError, match="HS-SOURCE-008"):
+            open_source(f"{library}:{home / 'code.ckpt'}")
+
+
+def test_tabpfn_is_fetched_by_its_library_alone_and_its_licence_is_told(home, monkeypatch):
+    monkeypatch.setenv("TABPFN_MODEL_CACHE_DIR", str(home / "cache"))
+    monkeypatch.setattr("tabpfn.model_loading.get_cache_dir", lambda: home / "cache")
+    with pytest.raises(SourceError, match=r"HS-SOURCE-003.*once you accept its licence.*tabpfn:PATH"):
+        open_source("tabpfn")
+    assert "Apache-2.0" in tiny_tabpfn(home).card.licence
+    monkeypatch.setattr(tabpfn, "fetched", lambda kind: home / "tiny.ckpt")
+    assert open_source("tabpfn").card.licence == tabpfn.LICENCES[True]
+    monkeypatch.setattr(tabpfn, "architecture", lambda facts: "tabpfn_v2_5" if "x" in facts else "tabpfn_v2")
+    monkeypatch.setattr(tabpfn.Tabpfn, "drawn", staticmethod(lambda facts: {}))
+    whole = torch.load(home / "tiny.ckpt", weights_only=True)
+    torch.save({**whole, "x": 1}, home / "tiny.ckpt")
+    assert open_source("tabpfn").card.licence == "of Prior Labs, for no commercial use"
+
+
+def test_rows_that_the_library_refuses(home):
+    columns = {"age": [float(row) for row in range(24)], "label": [f"c{row % 12}" for row in range(24)]}
+    given = headstart.read(columns, target="label")
+    source = tiny_tabpfn(home).settled(given)
+    fitted = Incontext().fit(Problem(given, None, infer_task(given), source, None))
+    with pytest.raises(MethodError, match=r"HS-METHOD-003.*refuses these rows as a context: .*class"):
+        fitted.outputs(given)
 
 
 def test_the_usual_checkpoints_come_from_the_hub(home, monkeypatch):
@@ -141,10 +195,11 @@ def test_what_cannot_be_fetched_is_said(home, monkeypatch):
         open_source("tabicl")
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tabicl", None)
-    with pytest.raises(EnvironmentProblem, match=r"HS-ENV-001.*headstart\[tabicl\]"):
-        open_source("tabicl")
+@pytest.mark.parametrize("library", TINY)
+def test_a_missing_package_is_named(monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(EnvironmentProblem, match=rf"HS-ENV-001.*headstart\[{library}\]"):
+        open_source(library)
 
 
 def test_the_command_fits_and_says_what_the_run_keeps(home, capsys):

@@ -21,6 +21,7 @@ from headstart.errors import ArtefactError, MethodError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
 from headstart.nn.tables import TableFeatures
 from headstart.runtime import device
+from headstart.sources.base import Context
 from headstart.tasks.base import Array, Task
 from headstart.types import Json, LayerRow, Modality, Outputs
 
@@ -48,7 +49,7 @@ class Incontext(Method):
             raise MethodError(
                 "HS-METHOD-003",
                 f"incontext needs a source that does {task.name} in context; {source.card.name} {does}.",
-                "Name one: --source tabicl (classes), --source tabicl:regressor (numbers).",
+                "Name one: --source tabicl or tabpfn (classes), tabicl:regressor or tabpfn:regressor (numbers).",
             )  # fmt: skip
         if dataset.with_role("weight"):
             raise MethodError(
@@ -105,7 +106,8 @@ class IncontextFitted(Fitted):
     def outputs(self, dataset: Dataset) -> Outputs:
         """[N,C]. Raises DataError for inputs that cannot be read."""
         if self._model is None:
-            self._model = self.source.with_context(self.task, self.X, self.y, self.members, self.seed, str(device()))
+            context = Context(self.task, self.X, self.y, self.reader.categorical)
+            self._model = self.source.with_context(context, self.members, self.seed, str(device()))
         return self._model(self.reader.codes(dataset))
 
     def trained(self) -> list[LayerRow]:

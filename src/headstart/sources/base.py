@@ -58,6 +58,16 @@ class Seen(NamedTuple):
     repeated: float
 
 
+class Context(NamedTuple):
+    """Labelled rows that a source reads. X: [n,D] (`TableFeatures.codes`). y: encoded targets. categorical: columns of
+    X that hold categories."""
+
+    task: Task
+    X: np.ndarray
+    y: np.ndarray
+    categorical: Sequence[int]
+
+
 class Source(ABC):
     """A pretrained model. Subclasses are final; one provider a file.
 
@@ -143,9 +153,9 @@ class Source(ABC):
         return None
 
     def with_context(
-        self, task: Task, X: np.ndarray, y: np.ndarray, members: int, seed: int, device: str
+        self, context: Context, members: int, seed: int, device: str
     ) -> Callable[[np.ndarray], np.ndarray]:
-        """A model with labelled rows X [n,D], encoded targets y, as its context: of new rows [m,D] outputs [m,C].
+        """A model that reads labelled rows as its context: of new rows [m,D] it gives the task's outputs [m,C].
 
         members: views of the rows whose mean predicts. Sources without `in_context` have none.
         """

@@ -7,7 +7,7 @@
     glyph                   a small network for small pictures of signs, which has learned nothing
     series                  a small encoder of time series, which has learned nothing
     forecaster              a small network that forecasts series, which has learned nothing
-    tabicl, tabicl:PATH     a network that reads labelled rows of a table as its context
+    tabicl, tabpfn          a network that reads labelled rows of a table as its context; tabicl:PATH, tabpfn:PATH
     a/folder                what Headstart saved, or a transformers or timm folder
     a+b                     sources side by side, each spelled in one of these ways
 
@@ -32,8 +32,8 @@ from headstart.types import Json, cache_home
 
 BUILT_IN = ("identity", "glyph", "series", "forecaster")
 FRESH = ("glyph", "series", "forecaster")  # of them those that have learned nothing
-HUBS = ("hf", "timm", "torchvision", "tabicl")
-ALONE = {"tabicl": "tabicl:classifier"}  # what such a name means by itself
+HUBS = ("hf", "timm", "torchvision", "tabicl", "tabpfn")
+ALONE = {"tabicl": "tabicl:classifier", "tabpfn": "tabpfn:classifier"}  # what such a name means by itself
 TRUSTING = ("hf", "concatenated")  # providers whose `load` takes the repository whose code may run
 CONVERSION = 2  # raise it when `_convert` keeps more of a weight file than it did
 
@@ -180,7 +180,7 @@ def _unknown(name: str) -> SourceError:
     return SourceError(
         "HS-SOURCE-001",
         f'there is no source "{name}" on the shelf, and no such folder.',
-        f"{known} Other spellings: hf:owner/name, timm:name, torchvision:name, tabicl, a folder.",
+        f"{known} Other spellings: hf:owner/name, timm:name, torchvision:name, tabicl, tabpfn, a folder.",
     )
 
 
