@@ -91,7 +91,7 @@ def between(one: Array, other: Array) -> Array:
 
 def embedded(fitted: DetectorFitted, windows: Array) -> Array:
     """Windows [S,C,W] in `DIRECTIONS` random directions of their features; float32 [S,D]."""
-    features = fitted.features(windows)
+    features = fitted.features(list(windows))
     if features.shape[1] <= DIRECTIONS:
         return np.asarray(features, np.float32)
     generator = np.random.default_rng(features.shape[1])
