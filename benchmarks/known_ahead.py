@@ -1,6 +1,7 @@
 """What columns known ahead are worth to forecasts: the same control with them and without, on the same test windows.
 
     python benchmarks/known_ahead.py
+    python benchmarks/known_ahead.py --only grunfeld --source hf:amazon/chronos-bolt-small
 
 Fifteen series out of the wheels of sktime and statsmodels (BSD-3-Clause), with the columns beside them:
 
@@ -11,13 +12,14 @@ Fifteen series out of the wheels of sktime and statsmodels (BSD-3-Clause), with 
     seatbelts     killed and injured in cars by months, with the law of February 1983; 12 steps
 
 Of these only the law was known ahead in truth: the others came with the value. So the figures say what it is worth to
-know them, not what it would have been worth then. Printed is the geometric mean of MASE over test windows of ridge
-autoregression without and with the columns, and of the control, which weighs all models on validation, without and with
-them; then the gain of the control over all windows, with an interval over series.
+know them, not what it would have been worth then. Printed is the geometric mean of MASE over test windows, without and
+with the columns, of ridge autoregression, of the network as it is (with them: less their effect), of the control and of
+the gate, which weigh such models on validation; then the gains over all windows, with intervals over series.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 from typing import Any
 
@@ -28,8 +30,12 @@ import headstart
 from headstart import catalog
 from headstart.evidence.splits import split
 from headstart.evidence.verdict import paired_bootstrap
+from headstart.methods.adjusted import AdjustedFitted
 from headstart.methods.base import Problem
+from headstart.methods.gate import Gate
 from headstart.methods.statistical import Statistical, StatisticalFitted
+from headstart.ranking.measure import open_for
+from headstart.runtime import Extractor
 from headstart.sources import wheel
 from headstart.types import cache_home
 
@@ -48,6 +54,7 @@ SETS: dict[str, tuple[str, str, list[str], str, int]] = {
 }  # fmt: skip
 """File, value, columns known ahead, column of series, horizon."""
 
+MODELS = ("ridge", "network", "control", "gate")
 SPACING = {"consumption": (1970, 3), "seatbelts": (1969, 1)}
 """First year and months of a step; the others are yearly, by the order of their lines."""
 
@@ -73,8 +80,8 @@ def table(name: str) -> dict[str, list[Any]]:
     return found
 
 
-def measured(name: str) -> tuple[dict[str, np.ndarray], list[str], Any]:
-    """Statistics of the test windows by each model, the series of each window, and the task."""
+def measured(name: str, source: str) -> tuple[dict[str, np.ndarray], list[str], Any]:
+    """Statistics of the test windows by each model without and with the columns; the series of each; the task."""
     _, value, beside, owner, horizon = SETS[name]
     data = table(name)
     roles = {**({owner: "series"} if owner else {}), **({"time": "step"} if "time" in data else {})}
@@ -83,10 +90,16 @@ def measured(name: str) -> tuple[dict[str, np.ndarray], list[str], Any]:
         rows = headstart.read(data, target=value, roles={**roles, **more}, horizon=horizon)
         parts = split(rows, seed=0)
         task = catalog.find("tasks", "forecasting").learn(rows)
-        problem = Problem(parts.train, parts.valid, task, None, None)
-        control = Statistical().fit(problem)
-        ridge = StatisticalFitted(Statistical(), task, "ridge_known" if more else "ridge")
-        outputs = {f"control {label}": control.outputs(parts.test), f"ridge {label}": ridge.outputs(parts.test)}
+        opened = open_for(rows, source)
+        problem = Problem(parts.train, parts.valid, task, opened, Extractor(opened, cache=False))
+        network = catalog.find("methods", "zeroshot")().fit(problem)
+        models = {
+            "ridge": StatisticalFitted(Statistical(), task, "ridge_known" if more else "ridge"),
+            "network": AdjustedFitted(network) if more else network,
+            "control": Statistical().fit(problem),
+            "gate": Gate(effort="quick").fit(problem),
+        }
+        outputs = {f"{key} {label}": model.outputs(parts.test) for key, model in models.items()}
         truth = task.encode(parts.sealed.open(list(outputs)))
         found |= {key: task.statistics(each, truth) for key, each in outputs.items()}
     names = parts.test.values(owner) if owner else [name] * len(parts.test)
@@ -94,25 +107,28 @@ def measured(name: str) -> tuple[dict[str, np.ndarray], list[str], Any]:
 
 
 def main() -> None:
-    """The table, and the gain of the control."""
-    columns = ("ridge without", "ridge with", "control without", "control with")
-    print(f"{'':<13}{'windows':>8}" + "".join(f"{column:>17}" for column in columns))
-    every: dict[str, list[np.ndarray]] = {column: [] for column in columns}
+    """The table, and the gain of each model."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--source", default="fracast", help="the network")
+    parser.add_argument("--only", choices=tuple(SETS), help="one of the sets")
+    given = parser.parse_args()
+    print(f"{'':<13}{'windows':>8}" + "".join(f"{model:>16}" for model in MODELS))
+    every: dict[str, list[np.ndarray]] = {}
     owners: list[str] = []
-    for name in SETS:
-        found, names, task = measured(name)
-        mase = [float(np.exp(-task.combine(found[column].sum(axis=0)))) for column in columns]
-        print(f"{name:<13}{len(names):>8}" + "".join(f"{each:>17.3f}" for each in mase), flush=True)
+    for name in [given.only] if given.only else SETS:
+        found, names, task = measured(name, given.source)
+        mase = {key: float(np.exp(-task.combine(each.sum(axis=0)))) for key, each in found.items()}
+        cells = [f"{mase[f'{model} without']:.3f} {mase[f'{model} with']:.3f}" for model in MODELS]
+        print(f"{name:<13}{len(names):>8}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
         owners += names
-        for column in columns:
-            every[column].append(found[column])
-    both = {column: np.concatenate(each) for column, each in every.items()}
-    for model in ("ridge", "control"):
-        gain = paired_bootstrap(both[f"{model} with"], both[f"{model} without"], task.combine, groups=owners)
+        for key, each in found.items():
+            every.setdefault(key, []).append(each)
+    both = {key: np.concatenate(each) for key, each in every.items()}
+    pairs = [(f"{model} with", f"{model} without") for model in MODELS]
+    for one, other in [*pairs, ("gate with", "control with")]:
+        gain = paired_bootstrap(both[one], both[other], task.combine, groups=owners)
         low, value, high = (100 * each for each in (gain.low, gain.value, gain.high))
-        print(
-            f"{model}: with minus without {value:+.1f} points [{low:+.1f}, {high:+.1f}] over {len(set(owners))} series"
-        )
+        print(f"{one} minus {other}: {value:+.1f} points [{low:+.1f}, {high:+.1f}] over {len(set(owners))} series")
 
 
 if __name__ == "__main__":

@@ -310,11 +310,7 @@ def _dataset(
     windows: Sequence[Window], horizon: int, value: str, owner: str | None, when: str | None, beside: Sequence[str],
     origin: str, rejects: Sequence[Reject], notes: Sequence[str], labelled: bool,
 ) -> Dataset:  # fmt: skip
-    import uuid
-
-    import datasets
     import pyarrow as pa
-    from datasets.table import InMemoryTable
 
     histories, targets, stamps = [], [], []
     for each in windows:
@@ -345,9 +341,17 @@ def _dataset(
         name = f"{value} {AHEAD}"
         add(name if name not in taken else f"{name} {AHEAD}", "target", "future", pa.array(targets))
         add("split", "split", "category", pa.array([each.part for each in windows]))
-    table = datasets.Dataset(InMemoryTable(pa.table(data)), fingerprint=uuid.uuid4().hex[:16])
     numbers = [each.series.number for each in windows]
-    return Dataset(table, columns, origin=origin, rejects=rejects, numbers=numbers, notes=notes)
+    return Dataset(_stored(pa.table(data)), columns, origin=origin, rejects=rejects, numbers=numbers, notes=notes)
+
+
+def _stored(table: pa.Table) -> Any:
+    import uuid
+
+    import datasets
+    from datasets.table import InMemoryTable
+
+    return datasets.Dataset(InMemoryTable(table), fingerprint=uuid.uuid4().hex[:16])
 
 
 # --- what tasks and methods ask of windows -----------------------------------------------------------------------
@@ -369,3 +373,13 @@ def stamps_ahead(dataset: Dataset) -> tuple[str, list[list[str]]]:
     columns = dataset.with_role("step")
     name = columns[0].name if columns else PLAIN
     return name, dataset.values(name)
+
+
+def with_histories(dataset: Dataset, histories: Sequence[np.ndarray]) -> Dataset:
+    """The same rows with other histories [T_i]."""
+    import pyarrow as pa
+
+    name, table = dataset.inputs[0].name, dataset.table.with_format("arrow")[:]
+    column = pa.array(histories, pa.list_(pa.float64()))
+    table = table.set_column(table.column_names.index(name), name, column)
+    return Dataset(_stored(table), dataset.columns, origin=dataset.origin, numbers=dataset.numbers)

@@ -2,9 +2,9 @@
 models.
 
 A pretrained forecaster helps some series and harms others, and the windows of one series are too few to tell which
-alone. So the members (every model of the control, the network as it is, the network fine-tuned) are weighted for each
-series by the mean log MASE l of its validation windows, drawn towards that of all series as if it were ``prior``
-windows:
+alone. So the members (every model of the control, the network as it is, the network fine-tuned; where columns are known
+ahead, both networks also less their effect, `headstart.methods.adjusted`) are weighted for each series by the mean log
+MASE l of its validation windows, drawn towards that of all series as if it were ``prior`` windows:
 
     l_m = (sum of its log MASE + prior * mean of all) / (windows + prior),    w_m proportional to exp(-sharpness * l_m)
 
@@ -30,6 +30,7 @@ from headstart import catalog
 from headstart.datasets import windows
 from headstart.datasets.base import Dataset
 from headstart.errors import MethodError
+from headstart.methods.adjusted import AdjustedFitted
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper, load_part, save_part
 from headstart.tasks.base import Task
 from headstart.types import Candidate, Json, LayerRow, Outputs
@@ -76,12 +77,15 @@ class Gate(Method):
         """Fine-tune the network on ``problem.train``; weigh on ``problem.valid``."""
         control: Any = catalog.find("methods", problem.task.control)()
         members: list[Fitted] = [*control.models(problem), catalog.find("methods", "zeroshot")().fit(problem)]
+        models = len(members) - 1
         left = problem.seconds_left
         if self.effort != "quick" and problem.valid is not None and (left is None or left > LEAST):
             rows = np.unique(np.linspace(0, len(problem.train) - 1, min(TRAINED, len(problem.train))).astype(int))
             deadline = None if left is None or problem.deadline is None else problem.deadline - left / 2
             part = problem.replace(train=problem.train.select(rows.tolist()), deadline=deadline)
             members.append(_tuned(self.effort).fit(part))
+        if problem.train.with_role("known"):
+            members += [AdjustedFitted(network) for network in members[models:]]
         return weighed(self, problem, members, self.prior, self.sharpness)
 
     def table(self, source: Source, task: Task) -> list[LayerRow]:
@@ -144,11 +148,15 @@ def _named(member: Fitted) -> str:
     return str(getattr(member, "model", "")) or member.method.name
 
 
-NETWORKS = {"zeroshot": "the network as it is", "finetune": "the network, fine-tuned"}
+NETWORKS = {
+    "zeroshot": "the network as it is", "finetune": "the network, fine-tuned",
+    "zeroshot_known": "the network as it is, less the effect of what is known ahead",
+    "finetune_known": "the network, fine-tuned, less the effect of what is known ahead",
+}  # fmt: skip
 
 
 def _told(member: Fitted) -> str:
-    return NETWORKS.get(member.method.name, member.description)
+    return NETWORKS.get(_named(member), member.description)
 
 
 class GateFitted(Fitted):
@@ -190,10 +198,14 @@ class GateFitted(Fitted):
         return next((table for table in reversed(tables) if table), [])
 
     def save(self, folder: Path) -> None:
-        """``gate.json``, and a folder for each member that has a weight anywhere."""
+        """``gate.json``, and a folder for each member that has a weight anywhere; a network is not saved twice."""
         every = np.stack([*self.weights.values(), self.otherwise])
         kept = np.flatnonzero(every.any(axis=0)).tolist()
-        parts = {f"member-{at}": save_part(self.members[at], folder / f"member-{at}") for at in kept}
+        homes = {id(self.members[at]): f"member-{at}" for at in kept}
+        parts: Json = {}
+        for at in kept:
+            home = homes.get(id(getattr(self.members[at], "inner", None)))
+            parts[f"member-{at}"] = {"adjusts": home} if home else save_part(self.members[at], folder / f"member-{at}")
         facts = {
             "members": parts, "weights": {name: own[kept].tolist() for name, own in self.weights.items()},
             "otherwise": self.otherwise[kept].tolist(), "history": self.history,
@@ -204,7 +216,9 @@ class GateFitted(Fitted):
     def load(cls, folder: Path, task: Task, method: Method) -> GateFitted:
         """What `save` wrote. Raises ArtefactError HS-ARTEFACT-003 and -004."""
         facts = json.loads((folder / "gate.json").read_text(encoding="utf-8"))
-        members = [load_part(part, folder / name, task) for name, part in facts["members"].items()]
+        parts = facts["members"]
+        found = {name: load_part(part, folder / name, task) for name, part in parts.items() if "adjusts" not in part}
+        members = [found[name] if name in found else AdjustedFitted(found[parts[name]["adjusts"]]) for name in parts]
         weights = {name: np.array(own) for name, own in facts["weights"].items()}
         fitted = cls(method, task, members, weights, np.array(facts["otherwise"]))
         fitted.history = facts["history"]

@@ -57,18 +57,17 @@ def drift(history: Array, season: int, horizon: int) -> Array:
 def ridge(history: Array, season: int, horizon: int, known: Array | None = None) -> Array:
     """Autoregression; `drift` where the history is too short for one. known: [K,T+H], columns whose effect counts."""
     low, size = float(history.min()), float(np.ptp(history))
-    lags = min(2 * season if season > 1 else 12, (len(history) - 1) // 3)
-    if lags < season or lags < 1 or size <= 0:
+    lags = _lags(history, season)
+    if not lags or size <= 0:
         return drift(history, season, horizon)
-    x = (history - low) / size
-    effect = np.zeros(len(x) + horizon) if known is None else _effect(x, known, season, lags)
-    x = x - effect[: len(x)]
+    moved = np.zeros(len(history) + horizon) if known is None else effect(history, known, season) / size
+    x = (history - low) / size - moved[: len(history)]
     weight, bias, level, errors = _autoregression(x, season, lags)
     line = x.tolist()
     for _ in range(horizon):
         last = np.array(line[-lags:]) - line[-season]
         line.append(line[-season] + float(last @ weight[:-1]) + float(weight[-1]) * (line[-season] - level) + bias)
-    found = np.array(line[-horizon:]) + effect[len(x) :]
+    found = np.array(line[-horizon:]) + moved[len(x) :]
     if not np.isfinite(found).all() or np.abs(found).max() > WILD:
         return drift(history, season, horizon)
     phi = weight[-2::-1].copy()  # of the last value first
@@ -84,6 +83,31 @@ def ridge(history: Array, season: int, horizon: int, known: Array | None = None)
 def ridge_known(history: Array, season: int, horizon: int, known: Array) -> Array:
     """`ridge` with the columns known ahead [K,T+H]."""
     return ridge(history, season, horizon, known)
+
+
+def effect(history: Array, known: Array, season: int) -> Array:
+    """What columns known ahead [K,T+H] add to a history [T] and to the steps behind it, [T+H], in its units.
+
+    A column that never changed in the history adds nothing, and where that is too short for `ridge` none does.
+    """
+    season = season if len(history) > season else 1
+    low, size, lags = float(history.min()), float(np.ptp(history)), _lags(history, season)
+    past = known[:, : len(history)]
+    moves = np.ptp(past, axis=1) > 1e-9 * np.abs(past).max(axis=1, initial=0)
+    found = np.zeros(known.shape[1])
+    if not lags or size <= 0 or not moves.any():
+        return found
+    x = (history - low) / size
+    units = (known[moves] - past[moves].mean(axis=1, keepdims=True)) / past[moves].std(axis=1, keepdims=True)
+    for _ in range(ROUNDS):
+        weight = _autoregression(x - found[: len(x)], season, lags)[0]
+        left = []
+        for line in (x, *units[:, : len(x)]):
+            X, y = _lagged(line, season, lags, 0.0)
+            left.append(y - X @ weight)
+        innovations = np.array(left) - np.mean(left, axis=1, keepdims=True)
+        found = _generalised(innovations[1:].T, innovations[0])[0] @ units
+    return size * found
 
 
 def autoets(history: Array, season: int, horizon: int) -> Array:
@@ -152,6 +176,12 @@ def _packaged(model: object, history: Array, season: int, horizon: int) -> Array
     return quantiles if np.isfinite(quantiles).all() else drift(history, season, horizon)
 
 
+def _lags(history: Array, season: int) -> int:
+    """Last values that an autoregression reads, 0 where the history is too short for one."""
+    lags = min(2 * season if season > 1 else 12, (len(history) - 1) // 3)
+    return lags if lags >= season else 0
+
+
 def _autoregression(x: Array, season: int, lags: int) -> tuple[Array, float, float, Array]:
     """Weights of the last values and the level, bias, level, and the residuals."""
     level = float(x.mean())
@@ -166,23 +196,6 @@ def _lagged(x: Array, season: int, lags: int, level: float) -> tuple[Array, Arra
     windows = np.lib.stride_tricks.sliding_window_view(x, lags + 1)  # [n, lags + 1], the last one to be found
     base = windows[:, -1 - season]
     return np.column_stack([windows[:, :-1] - base[:, None], base - level]), windows[:, -1] - base
-
-
-def _effect(x: Array, known: Array, season: int, lags: int) -> Array:
-    """What columns known ahead [K,T+H] add to x [T] and to what follows it, [T+H]; one that never changed adds 0."""
-    past = known[:, : len(x)]
-    moves = np.ptp(past, axis=1) > 1e-9 * np.abs(past).max(axis=1, initial=0)
-    units = (known[moves] - past[moves].mean(axis=1, keepdims=True)) / past[moves].std(axis=1, keepdims=True)
-    effect = np.zeros(known.shape[1])
-    for _ in range(ROUNDS if len(units) else 0):
-        weight = _autoregression(x - effect[: len(x)], season, lags)[0]
-        left = []
-        for line in (x, *units[:, : len(x)]):
-            X, y = _lagged(line, season, lags, 0.0)
-            left.append(y - X @ weight)
-        innovations = np.array(left) - np.mean(left, axis=1, keepdims=True)
-        effect = _generalised(innovations[1:].T, innovations[0])[0] @ units
-    return effect
 
 
 def _generalised(X: Array, y: Array) -> tuple[Array, Array]:
