@@ -34,7 +34,8 @@ def test_a_window_carries_them_over_its_history_and_the_steps_behind_it():
         assert lines.shape == (2, length + 3)
         assert np.array_equal(lines[0], np.arange(length + 3)) and np.array_equal(lines[1], lines[0] >= 20)
         assert np.allclose(history[0], 100 + lines[0, :length])  # aligned, and the value itself is not among them
-    assert known.ahead(found.without("known")) is None
+    with pytest.raises(DataError, match=r"HS-DATA-015.*known ahead"):
+        known.ahead(found.without("known"))
 
 
 def test_a_long_history_is_cut_with_what_is_known_of_it(monkeypatch):

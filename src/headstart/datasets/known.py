@@ -71,10 +71,16 @@ def check_ahead(wholes: Sequence[Whole], names: Sequence[str], horizon: int, val
         )  # fmt: skip
 
 
-def ahead(dataset: Dataset) -> list[np.ndarray] | None:
-    """Of each row the columns [K,T+H] over its history and the steps behind it; None where nothing is known ahead."""
+def ahead(dataset: Dataset) -> list[np.ndarray]:
+    """Of each row the columns known ahead [K,T+H], over its history and the steps behind it.
+
+    Raises DataError HS-DATA-015 where there are none.
+    """
     names = [column.name for column in dataset.with_role(ROLE)]
     if not names:
-        return None
+        raise DataError(
+            "HS-DATA-015", f"{dataset.origin}: the model reads columns known ahead, and the rows have none.",
+            "Read them with the same roles as for the fit.",
+        )  # fmt: skip
     every: list[list[Any]] = [dataset.values(name) for name in names]
     return [np.array(row, np.float64) for row in zip(*every, strict=True)]

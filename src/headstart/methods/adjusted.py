@@ -63,8 +63,7 @@ class AdjustedFitted(Fitted):
 def taken_off(dataset: Dataset, horizon: int) -> tuple[Dataset, np.ndarray]:
     """The rows with histories that lack the effect of the columns known ahead, and the effect [N,H] behind them."""
     rest, added = [], []
-    lines = known.ahead(dataset) or []
-    for sample, season, beside in zip(dataset.samples(), windows.seasons(dataset), lines, strict=True):
+    for sample, season, beside in zip(dataset.samples(), windows.seasons(dataset), known.ahead(dataset), strict=True):
         history = np.asarray(sample[0], np.float64)
         effect = local_forecasts.effect(history, beside, season)
         rest.append(history - effect[:-horizon])

@@ -116,8 +116,8 @@ class StatisticalFitted(Fitted):
         """[N,H Q], in units of the range of each history."""
         task: Any = self.task
         found = []
-        ahead = known.ahead(dataset)
-        beside: Sequence[np.ndarray | None] = [None] * len(dataset) if ahead is None else ahead
+        reads = self.model in local_forecasts.READING
+        beside: Sequence[np.ndarray | None] = known.ahead(dataset) if reads else [None] * len(dataset)
         for sample, season, lines in zip(dataset.samples(), windows.seasons(dataset), beside, strict=True):
             history = np.asarray(sample[0], np.float64)
             low, size = windows.ranged(history)
