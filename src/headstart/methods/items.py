@@ -22,6 +22,7 @@ from headstart.datasets.base import Dataset
 from headstart.datasets.interactions import histories
 from headstart.errors import ArtefactError, MethodError, did_you_mean, missing_package
 from headstart.methods.base import Fitted, Method, Problem
+from headstart.methods.people import CUTS, People, chosen_half, chosen_strength
 from headstart.nn.ease import ease, told_by_content
 from headstart.nn.item_weights import BLOCK, ItemWeights, matrix
 from headstart.tasks.base import Task
@@ -224,13 +225,15 @@ def _counts(X: Any) -> Array:
 
 @dataclass(frozen=True)
 class Trial:
-    """X: interactions to learn from. given: histories of the rows that judge. targets: what came next. among: [I] bool
-    of the items that are ranked, or None for all.
+    """X: interactions to learn from, of the users of ``learned``. given: histories of the rows ``rows``, which judge.
+    targets: what came next. among: [I] bool of the items that are ranked, or None for all.
     """
 
     X: Any
     given: Any
     targets: list[Array]
+    learned: Dataset
+    rows: Dataset
     among: Array | None = None
 
 
@@ -244,7 +247,7 @@ def trials(problem: Problem) -> Iterator[Trial]:
         some = np.sort(rng.permutation(len(given))[: judged_rows(task)]).tolist()
         yield Trial(
             matrix(joined(past, later), task.width), matrix([given[i] for i in some], task.width),
-            [targets[i] for i in some],
+            [targets[i] for i in some], problem.train, problem.valid.select(some),
         )  # fmt: skip
         return
     whole = joined(past, later)
@@ -258,7 +261,7 @@ def trials(problem: Problem) -> Iterator[Trial]:
                 : judged_rows(task)
             ]
             X = matrix(kept, task.width)
-            yield Trial(X, X[some], [wanted[i] for i in some], out)
+            yield Trial(X, X[some], [wanted[i] for i in some], problem.train, problem.train.select(some), out)
         return
     folds = FOLDS if len(whole) < MANY else 6
     fold = rng.permutation(len(whole)) % folds
@@ -267,17 +270,20 @@ def trials(problem: Problem) -> Iterator[Trial]:
         if len(rest) and len(rows):
             yield Trial(
                 matrix([whole[i] for i in rest], task.width), matrix([past[i] for i in rows], task.width),
-                [later[i] for i in rows],
+                [later[i] for i in rows], problem.train.select(rest.tolist()), problem.train.select(rows.tolist()),
             )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A recipe, the share of popularity, and for how many users the source's popularity counts."""
+    """A recipe, the share of popularity, for how many users the source's popularity counts, and strength and half of
+    the features of users (`headstart.methods.people`), or None.
+    """
 
     recipe: Recipe
     mix: float = MIXES[0]
     users: float = 0.0
+    people: tuple[float, float] | None = None
 
     def build(self, X: Any) -> ItemWeights:
         """The model of the interactions X [N,I]."""
@@ -326,12 +332,45 @@ def fit_items(method: Method, problem: Problem, recipes: Sequence[Recipe], recip
     The method of the result keeps the kind that was chosen, and the strength's neighbourhood.
     """
     choice, by_kind = choose(problem, admitted(recipes, recipe, near))
-    facts: Json = {"model": choice.recipe.kind, **choice.recipe.settings, "popularity": choice.mix}
+    choice, features = with_people(problem, choice)
+    facts: Json = {"model": choice.recipe.kind, **choice.recipe.settings, "popularity": choice.mix, **features}
     if len(choice.recipe.users) > 1:
         facts["users"] = choice.users
     strength = choice.recipe.settings.get("strength")
     settled: Any = replace(method, recipe=choice.recipe.kind, near=strength or 0.0)  # type: ignore[call-arg]
     return built(settled, problem, choice, {**facts, "on validation": by_kind})
+
+
+def with_people(problem: Problem, choice: Choice) -> tuple[Choice, Json]:
+    """The choice with the features of users, where these rank users without a history better; and what was found."""
+    task = recommending(problem.task)
+    every = joined(*encoded(problem.train, task))
+    found = chosen_strength(
+        problem.train, matrix(every, task.width), every, task, problem.seed, judged_rows(task)
+    )  # fmt: skip
+    if found is None:
+        return choice, {}
+    strength, scores = found
+    judge, parts = Recommendation(task.items), []
+    for trial in trials(problem):
+        model, people = choice.build(trial.X), People.fit(trial.learned, trial.X, strength)
+        whole, told = joined(*encoded(trial.rows, task)), people.told(trial.rows)
+        for cut in CUTS:
+            kept = [row for row, items in enumerate(whole) if len(items) > cut]
+            if kept:
+                given, wanted = matrix([whole[row][:cut] for row in kept], task.width), [whole[r][cut:] for r in kept]
+                parts.append((model, people, given, told[kept], wanted))
+
+    def score(half: float) -> float:
+        total = 0.0
+        for model, people, given, told, wanted in parts:
+            own = replace(people, half=half)
+            added = own.added(told, np.diff(given.indptr), model.popularity, model.mix)
+            total += judge.score(judge.best(next(model.scores(given, [added]))), wanted)
+        return total
+
+    half = chosen_half(score)
+    return replace(choice, people=(strength, half)), {"features": {"strength": strength, "half": half, **scores}}
 
 
 def admitted(recipes: Sequence[Recipe], kind: str, near: float) -> list[Recipe]:
@@ -353,7 +392,8 @@ def built(method: Method, problem: Problem, choice: Choice, facts: Json) -> Item
     """The model of all training rows."""
     task = recommending(problem.task)
     X = matrix(joined(*encoded(problem.train, task)), task.width)
-    fitted = ItemsFitted(method, task, choice.build(X), [facts])
+    people = None if choice.people is None else People.fit(problem.train, X, *choice.people)
+    fitted = ItemsFitted(method, task, choice.build(X), [facts], people)
     fitted.choice = choice
     return fitted
 
@@ -389,12 +429,17 @@ def joined(past: Sequence[Array], later: Sequence[Array]) -> list[Array]:
 
 
 class ItemsFitted(Fitted):
-    """Item weights and popularity. choice: what made them; not saved."""
+    """Item weights and popularity; people: what features of users say of items, or None. choice: what made them; not
+    saved.
+    """
 
     kind: ClassVar[str] = "methods.items"
 
-    def __init__(self, method: Method, task: Recommendation, model: ItemWeights, history: list[Json]) -> None:
-        self.method, self.task, self.model, self.history = method, task, model, history
+    def __init__(
+        self, method: Method, task: Recommendation, model: ItemWeights, history: list[Json],
+        people: People | None = None,
+    ) -> None:  # fmt: skip
+        self.method, self.task, self.model, self.history, self.people = method, task, model, history, people
         self.choice: Choice | None = None
 
     @property
@@ -405,7 +450,16 @@ class ItemsFitted(Fitted):
     def outputs(self, dataset: Dataset) -> Outputs:
         """The best items of each row, [N,P,K,2] (see `headstart.tasks.recommendation`), in blocks of users."""
         task = recommending(self.task)
-        return self.model.outputs(matrix(task.encode(histories(dataset)), task.width), task)
+        X, people = matrix(task.encode(histories(dataset)), task.width), self.people
+        if people is None:
+            return self.model.outputs(X, task)
+        counts, model = np.diff(X.indptr), self.model
+
+        def added(part: slice) -> Array:
+            told = people.told(dataset.select(range(len(dataset))[part]))
+            return people.added(told, counts[part], model.popularity, model.mix)
+
+        return model.outputs(X, task, added)
 
     def trained(self) -> list[LayerRow]:
         """The weights between items."""
@@ -420,8 +474,10 @@ class ItemsFitted(Fitted):
         from safetensors.numpy import save_file
 
         facts, arrays = self.model.state()
-        save_file(arrays, folder / "items.safetensors")
-        (folder / "items.json").write_text(json.dumps({**facts, "history": self.history}), encoding="utf-8")
+        told, more = (None, {}) if self.people is None else self.people.state()
+        save_file({**arrays, **more}, folder / "items.safetensors")
+        facts = {**facts, "people": told, "history": self.history}
+        (folder / "items.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, task: Task, method: Method) -> ItemsFitted:
@@ -430,9 +486,11 @@ class ItemsFitted(Fitted):
 
         facts = json.loads((folder / "items.json").read_text(encoding="utf-8"))
         try:
-            model = ItemWeights.restore(facts, load_file(folder / "items.safetensors"), recommending(task).width)
+            arrays, width = load_file(folder / "items.safetensors"), recommending(task).width
+            model = ItemWeights.restore(facts, arrays, width)
+            people = People.restore(told, arrays, width) if (told := facts.get("people")) else None
         except (KeyError, ValueError) as error:
             raise ArtefactError(
                 "HS-ARTEFACT-003", f"{folder / 'items.safetensors'}: {error}.", "Copy the run again."
             ) from error
-        return cls(method, recommending(task), model, facts["history"])
+        return cls(method, recommending(task), model, facts["history"], people)
