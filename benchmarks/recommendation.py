@@ -359,7 +359,8 @@ def speed(folder: Path) -> None:
     from implicit.nearest_neighbours import CosineRecommender
     from scipy.sparse import csr_matrix
 
-    from headstart.methods.items import Neighbours, encoded
+    from headstart.methods.item_models import Neighbours
+    from headstart.methods.items import encoded
     from headstart.nn.item_weights import matrix
 
     run = headstart.load(folder / "run")

@@ -127,7 +127,7 @@ def run(tmp_path_factory):
         writer.writerow(("newcomer", "town 2", 22))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_HOME", str(place / "home"))
-        patch.setattr("headstart.methods.items.STRENGTHS", (10.0,))
+        patch.setattr("headstart.methods.item_models.STRENGTHS", (10.0,))
         headstart.fit(
             place / "log.csv", roles={"who": "user", "what": "item", "when": "step"}, users=place / "people.csv",
             method="baseline", control=False, out=place / "run",
