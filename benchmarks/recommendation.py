@@ -3,6 +3,7 @@
     python benchmarks/recommendation.py users     new users of an occupation that the source does not know
     python benchmarks/recommendation.py items     new items without interactions, by title and genres
     python benchmarks/recommendation.py texts     two catalogues without a common item or user, by title and genres
+    python benchmarks/recommendation.py people    users without a history, by age, sex and occupation
     python benchmarks/recommendation.py scale     1 000 000 interactions: memory, and users a second
 
 ``users``: the source is EASE on the users of all other occupations. Half of the occupation's users train with their
@@ -10,8 +11,9 @@ first 5 interactions each; of the others the first 5 are known and everything af
 gets more interactions of the same training users, until it reaches the transfer. ``--objective sasrec``: the source is
 a transformer besides. ``--whole``: whole histories, whose last fifth is to be found. ``items``: a tenth of the films
 validates and a tenth tests; nobody's history holds them. ``texts``: ten interactions of each training user; of 200
-others the first 5 are known. ``scale``: a fit with a source of as many interactions of others, in processes of their
-own, then the ten best of every user beside implicit's. Every item is ranked, none is sampled.
+others the first 5 are known. ``people``: half of all users train; of the others 0, 1, 3 or 10 interactions are known.
+``scale``: a fit with a source of as many interactions of others, in processes of their own, then the ten best of every
+user beside implicit's. Every item is ranked, none is sampled.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
 from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
 from headstart.methods.ease import Ease
+from headstart.methods.items import ItemsFitted
 from headstart.ranking.measure import open_for
 from headstart.tasks.recommendation import Recommendation
 
@@ -254,6 +257,50 @@ def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
             )
 
 
+# --- features of users ---------------------------------------------------------------------------------------------
+
+
+def people(folder: Path, seeds: int) -> None:
+    """The same model with and without the features of users, on users of whom little is known."""
+    every = ratings()
+    known = {row["user_id"]: {key: row[key] for key in ("user_id", "age", "gender", "occupation")} for row in every}
+    table = write(folder / "people.csv", list(known.values()))
+    taken: dict[str, list[str]] = defaultdict(list)
+    for row in every:
+        taken[row["user_id"]].append(row["movie_id"])
+    print(f"{'seed':>4} {'known':>5} {'test':>5} {'features':>8} {'without':>8} {'difference':>24} verdict")
+    for seed in range(seeds):
+        names = np.random.default_rng([seed, 8]).permutation(sorted(taken)).tolist()
+        models: dict[bool, ItemsFitted] = {}
+        for given in (0, 1, 3, 10):
+            path = folder / "rows.jsonl"
+            with path.open("w", encoding="utf-8") as file:
+                for place, user in enumerate(names):
+                    train = place < len(names) // 2
+                    cut = len(taken[user]) * 4 // 5 if train else given
+                    row = {"user_id": user, "history": taken[user][:cut], "next": taken[user][cut:]}
+                    file.write(json.dumps({**row, "split": "train" if train else "test"}) + "\n")
+            told = {}
+            for features in (True, False):
+                roles = {"user_id": "user", "history": "item", "next": "target", "split": "split"}
+                data = headstart.read(path, roles=roles, kinds=KINDS, users=table if features else None)
+                task = Recommendation.learn(data)
+                part = np.array(data.values("split"))
+                train, test = (data.select(np.flatnonzero(part == name)) for name in ("train", "test"))
+                if features not in models:
+                    models[features] = Baseline().fit(Problem(train, None, task, None, None, seed=seed))
+                wanted = models[features].task.encode(test.targets())
+                told[features] = models[features].task.statistics(models[features].outputs(test), wanted)
+            d = paired_bootstrap(told[True], told[False], task.combine, seed=seed)
+            scores = [float(task.combine(told[features].sum(axis=0))) for features in (True, False)]
+            verdict = decide(d, "baseline", BOOTSTRAP, len(test)).label
+            print(
+                f"{seed:4} {given:5} {len(test):5} {scores[0]:8.3f} {scores[1]:8.3f} {d.value:+8.3f} [{d.low:+.3f}, "
+                f"{d.high:+.3f}] {verdict}", flush=True,
+            )  # fmt: skip
+        print(f"{'':4} {models[True].history[-1]}", flush=True)
+
+
 # --- scale ---------------------------------------------------------------------------------------------------------
 
 
@@ -312,7 +359,8 @@ def speed(folder: Path) -> None:
     from implicit.nearest_neighbours import CosineRecommender
     from scipy.sparse import csr_matrix
 
-    from headstart.methods.items import Neighbours, encoded
+    from headstart.methods.item_models import Neighbours
+    from headstart.methods.items import encoded
     from headstart.nn.item_weights import matrix
 
     run = headstart.load(folder / "run")
@@ -340,7 +388,7 @@ def speed(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["users", "items", "texts", "scale"])
+    parser.add_argument("what", choices=["users", "items", "texts", "people", "scale"])
     parser.add_argument(
         "--occupations", default="student,other,educator,administrator,engineer,programmer,librarian,writer"
     )
@@ -358,6 +406,8 @@ def main() -> None:
             users(Path(folder), given.occupations.split(","), given.objective, given.whole, 0)
         elif given.what == "texts":
             texts(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
+        elif given.what == "people":
+            people(Path(folder), given.seeds)
         elif given.what == "items":
             items(Path(folder), given.seeds)
         else:

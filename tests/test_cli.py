@@ -64,7 +64,8 @@ def test_fit_passes_every_flag_on(fit, capsys):
         " --effort quick --seed 3 --out runs/a --no-control --group user --time when --kind y=category --kind a=b=text"
         " --learning-rate 1e-3 --gradual --set epochs=2 --limit 50 --precision fp32"
         " --weight w --backend torch --fresh --unlabelled more.csv --labels a,b"
-        " --user who --item what --rating stars --items known.csv --align there=here --horizon 3 --season 12"
+        " --user who --item what --rating stars --items known.csv --users people.csv --align there=here"
+        " --horizon 3 --season 12"
     )
     assert cli.main(line.split()) == 0
     call = fit.call
@@ -92,6 +93,7 @@ def test_fit_passes_every_flag_on(fit, capsys):
         "unlabelled": Path("more.csv"),
         "labels": "a,b",
         "items": Path("known.csv"),
+        "users": Path("people.csv"),
         "align": {"there": "here"},
         "horizon": 3,
         "season": 12,

@@ -36,8 +36,8 @@ def run(log):
     place = log.parent / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_HOME", str(log.parent / "home"))
-        patch.setattr("headstart.methods.items.STRENGTHS", (10.0,))
-        patch.setattr("headstart.methods.items.CONTENT_STRENGTHS", (10.0,))
+        patch.setattr("headstart.methods.item_models.STRENGTHS", (10.0,))
+        patch.setattr("headstart.methods.item_models.CONTENT_STRENGTHS", (10.0,))
         roles = {"who": "user", "what": "item", "when": "step"}
         headstart.fit(log, roles=roles, method="baseline", source=own(log), control=False, out=place)
     return place
@@ -127,7 +127,7 @@ def test_a_run_predicts_and_evaluates_interactions(run, log, capsys, tmp_path):
 def test_a_whole_contest(log, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
     for name in ("STRENGTHS", "CONTENT_STRENGTHS"):
-        monkeypatch.setattr(f"headstart.methods.items.{name}", (10.0,))
+        monkeypatch.setattr(f"headstart.methods.item_models.{name}", (10.0,))
         monkeypatch.setattr(f"headstart.methods.ease.{name}", (10.0,))
     roles = {"who": "user", "what": "item", "when": "step"}
     found = headstart.fit(log, roles=roles, source=own(log), out=tmp_path / "run")

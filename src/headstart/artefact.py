@@ -62,8 +62,12 @@ class Artefact:
         targets = self.task.encode(dataset.targets())
         return self.task.metrics(self.fitted.outputs(dataset), targets)
 
-    def read(self, data: Any, labelled: bool = False) -> Dataset:
-        """Data as the rows this model reads: its input columns, and its targets where ``labelled``."""
+    def read(self, data: Any, labelled: bool = False, users: Any = None) -> Dataset:
+        """Data as the rows this model reads: its input columns, and its targets where ``labelled``.
+
+        users: the table of what is known of each user, where the model reads features of users; by default that of the
+        fit, if it is still there.
+        """
         from headstart.datasets.read import read
 
         inputs = [column for column in self.columns if column.role == "input"]
@@ -73,8 +77,12 @@ class Artefact:
         else:
             if isinstance(data, list | tuple):
                 data = {inputs[0].name: list(data)} if len(inputs) == 1 else _columns_of(data, inputs)
-            kinds = {column.name: column.kind for column in [*inputs, *targets]}
-            roles = {column.name: column.role for column in self.columns if column.role in ARRANGING}
+            features = [column for column in self.columns if column.role == "feature"]
+            table = (self.users_table() if users is None else users) if features else None
+            features = features if table is not None else []
+            kinds = {column.name: column.kind for column in [*inputs, *targets, *features]}
+            arranging = [column for column in self.columns if column.role in ARRANGING]
+            roles = {column.name: column.role for column in [*arranging, *features]}
             try:
                 dataset = read(
                     data,
@@ -83,6 +91,7 @@ class Artefact:
                     kinds=kinds,
                     roles=roles,
                     for_prediction=not labelled,
+                    users=table,
                     **self.task.reading,
                 )
             except DataError as error:
@@ -98,6 +107,11 @@ class Artefact:
                     did_you_mean(column.name, known),
                 )
         return arranged(dataset, inputs, targets)
+
+    def users_table(self) -> str | None:
+        """The table of users that the run was fitted with, where there was one and it is still there."""
+        path = str(self.record.data.get("users") or "")
+        return path if path and Path(path).is_file() else None
 
     # --- showing -----------------------------------------------------------------------------------------------
 

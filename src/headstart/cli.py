@@ -53,6 +53,7 @@ from headstart.options import (
     TaskName,
     TimeColumn,
     UserColumn,
+    UsersTable,
     WeightColumn,
     complete_method,
     complete_source,
@@ -144,6 +145,7 @@ def fit(
     item: ItemColumn = None,
     rating: RatingColumn = None,
     items: ItemsTable = None,
+    users: UsersTable = None,
     kind: Kinds = None,
     horizon: Annotated[
         int | None, typer.Option(min=1, help="Forecast the target by so many steps.", rich_help_panel="Columns")
@@ -195,6 +197,7 @@ def fit(
             labels=labels,
             align=pairs(align, "--align", "source's column=column here") or None,
             items=items,
+            users=users,
             report=report,
         )
     from headstart.report.terminal import page

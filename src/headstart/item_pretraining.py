@@ -20,7 +20,8 @@ from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
 from headstart.errors import DataError, UsageError, did_you_mean
 from headstart.methods.base import Problem
-from headstart.methods.items import STRENGTHS, Ridge, choose, encoded, joined
+from headstart.methods.item_models import STRENGTHS, Ridge
+from headstart.methods.items import choose, encoded, joined
 from headstart.methods.sasrec_scratch import SASRecScratch
 from headstart.nn.item_weights import matrix
 from headstart.sources.base import Source

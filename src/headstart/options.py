@@ -64,6 +64,10 @@ ItemsTable = Annotated[
     Path | None,
     typer.Option("--items", help="Interactions: a table of what is known of each item.", rich_help_panel=_COLUMNS),
 ]
+UsersTable = Annotated[
+    Path | None,
+    typer.Option("--users", help="Interactions: a table of what is known of each user.", rich_help_panel=_COLUMNS),
+]
 Kinds = Annotated[
     list[str] | None,
     typer.Option(metavar="COLUMN=KIND", help="What a column holds: text, image, number, ...", rich_help_panel=_COLUMNS),

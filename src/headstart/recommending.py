@@ -1,7 +1,8 @@
 """The best items for users: what ``headstart recommend RUN`` does with a run of interactions.
 
 The histories come from a table of interactions, by default the one that the run was fitted on: a run keeps none. A user
-of whom no known item is on record (new, or an empty history) gets the most popular items, and the answer says so.
+of whom no known item is on record (new, or an empty history) gets the most popular items, where the run reads features
+of users those that are popular with the likes of them, and the answer says so.
 Users are scored in blocks, so that memory does not grow with their number times the items.
 """
 
@@ -11,33 +12,39 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from headstart import disk
 from headstart.artefact import Artefact, load
 from headstart.datasets.base import Dataset
 from headstart.datasets.interactions import histories
+from headstart.datasets.users import listed
 from headstart.errors import DataError, UsageError
+from headstart.methods.people import knows
 from headstart.tasks.recommendation import TOP, Recommendation
 from headstart.types import Json
 
 BLOCK = 8192
 """Users whose outputs are held at once."""
 
+Basis: TypeAlias = Literal["history", "features", "popularity"]
+
 HEADINGS = ("user", "rank", "item", "score", "basis")
 
 
 @dataclass(frozen=True)
 class Recommended:
-    """The best items of one user, first the best. basis: ``history``, or ``popularity`` where no known item is on
-    record. texts: what is known of the items in the table that was read, or empty. unknown: whether the table has no
-    row of this user.
+    """The best items of one user, first the best. basis: ``history``, or ``features`` of the user where no known item
+    is on record, or ``popularity`` without these. texts: what is known of the items in the table that was read, or
+    empty. unknown: whether the table has no row of this user.
     """
 
     user: str
     items: list[str]
     scores: list[float]
-    basis: Literal["history", "popularity"]
+    basis: Basis
     texts: list[str]
     unknown: bool = False
 
@@ -47,13 +54,15 @@ class Recommended:
 
 
 def recommend(
-    run: str | Path | Artefact, data: Any = None, *, users: Sequence[str] | None = None, count: int = 10
-) -> Iterator[Recommended]:
+    run: str | Path | Artefact, data: Any = None, *, users: Sequence[str] | None = None, count: int = 10,
+    user_table: Any = None,
+) -> Iterator[Recommended]:  # fmt: skip
     """The ``count`` best items of each user, in the order of ``users``, or of all users of the table.
 
     run: an `Artefact` or its folder. data: interactions with the columns that the run was fitted on; by default that
-    very table. Raises UsageError HS-USAGE-001 for a run of another task or a count above `TOP`, DataError HS-DATA-001
-    where the table is gone, and what `Artefact.read` raises.
+    very table. user_table: what is known of each user, for a run that was fitted with such a table; by default that
+    one. Given one, all its users are answered. Raises UsageError HS-USAGE-001 for a run of another task or a count
+    above `TOP`, DataError HS-DATA-001 where the table is gone, and what `Artefact.read` raises.
     """
     artefact = run if isinstance(run, Artefact) else load(run)
     task = artefact.task
@@ -63,8 +72,12 @@ def recommend(
         )
     if not 1 <= count <= TOP:
         raise UsageError("HS-USAGE-001", f"{count} items were asked for.", f"Expected 1 to {TOP}.")
-    rows = artefact.read(known_table(artefact) if data is None else data)
-    return _answers(artefact, task, rows, None if users is None else [str(user) for user in users], count)
+    table = artefact.users_table() if user_table is None else user_table
+    rows = artefact.read(known_table(artefact) if data is None else data, users=table)
+    named = [str(user) for user in users] if users is not None else None
+    if named is None and user_table is not None:
+        named = list(dict.fromkeys([*_names(rows), *listed(user_table, _who(rows))]))
+    return _answers(artefact, task, rows, named, count, table)
 
 
 def known_table(artefact: Artefact) -> str:
@@ -79,41 +92,58 @@ def known_table(artefact: Artefact) -> str:
 
 
 def _answers(
-    artefact: Artefact, task: Recommendation, rows: Dataset, users: Sequence[str] | None, count: int
+    artefact: Artefact, task: Recommendation, rows: Dataset, users: Sequence[str] | None, count: int, table: Any
 ) -> Iterator[Recommended]:
-    named = rows.with_role("user")
-    names = [str(user) for user in rows.values(named[0].name)] if named else [str(n) for n in rows.numbers]
+    names = _names(rows)
     told = dict(zip(rows.items.ids, rows.items.texts)) if rows.items is not None else {}
     if users is None:
         asked: list[tuple[str, int | None]] = list(zip(names, range(len(names))))
     else:
         place = {name: row for row, name in enumerate(names)}
         asked = [(user, place.get(user)) for user in users]
-    fallback = artefact.fitted.outputs(nobody(rows)) if any(row is None for _, row in asked) else None
     for start in range(0, len(asked), BLOCK):
         block = asked[start : start + BLOCK]
-        part = rows.select([row for _, row in block if row is not None])
-        known = [bool((items >= 0).any()) for items in task.encode(histories(part))] if len(part) else []
-        found = iter(zip(task.ranked(artefact.fitted.outputs(part), count), known) if len(part) else ())
+        there = rows.select([row for _, row in block if row is not None])
+        strangers = nobody(artefact, rows, [user for user, row in block if row is None], table)
+        of_row, of_stranger = (iter(_ranked(artefact.fitted, task, part, count)) for part in (there, strangers))
         for user, row in block:
-            if row is None:
-                assert fallback is not None
-                (items, scores), on_record = task.ranked(fallback, count)[0], False
-            else:
-                (items, scores), on_record = next(found)
+            items, scores, basis = next(of_stranger if row is None else of_row)
             texts = [told.get(item, "") for item in items]
-            yield Recommended(
-                user, items, scores, "history" if on_record else "popularity", texts if any(texts) else [], row is None
-            )
+            yield Recommended(user, items, scores, basis, texts if any(texts) else [], row is None)
 
 
-def nobody(rows: Dataset) -> Dataset:
-    """One row of a user without any history."""
-    import datasets
+def _ranked(fitted: Any, task: Recommendation, part: Dataset, count: int) -> list[tuple[list[str], list[float], Basis]]:
+    """Items, scores and what they rest on, of each row."""
+    if not len(part):
+        return []
+    known = [bool((items >= 0).any()) for items in task.encode(histories(part))]
+    told = knows(part) if getattr(fitted, "people", None) is not None else np.zeros(len(part), bool)
+    found = []
+    for (items, scores), history, features in zip(task.ranked(fitted.outputs(part), count), known, told):
+        basis: Basis = "history" if history else "features" if features else "popularity"
+        found.append((items, scores, basis))
+    return found
 
+
+def _names(rows: Dataset) -> list[str]:
+    named = rows.with_role("user")
+    return [str(user) for user in rows.values(named[0].name)] if named else [str(n) for n in rows.numbers]
+
+
+def _who(rows: Dataset) -> str:
+    return next((column.name for column in rows.with_role("user")), "user")
+
+
+def nobody(artefact: Artefact, rows: Dataset, users: Sequence[str], table: Any) -> Dataset:
+    """A row without any history for each of these users, with their features where the table has some."""
+    import pyarrow as pa
+
+    if not users:
+        return rows.select([])
     history = next(column for column in rows.inputs if column.kind == "items")
-    features = datasets.Features({history.name: datasets.Sequence(datasets.Value("string"))})
-    return Dataset(datasets.Dataset.from_dict({history.name: [[]]}, features=features), [history], items=rows.items)
+    empty = pa.array([[]] * len(users), pa.list_(pa.string()))
+    made = pa.table({_who(rows): pa.array(list(users), pa.string()), history.name: empty})
+    return artefact.read(made, users=table)
 
 
 def save(answers: Iterator[Recommended], path: Path) -> tuple[int, int]:

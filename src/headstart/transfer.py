@@ -32,7 +32,7 @@ from headstart.plan import Effort
 from headstart.ranking import auto
 from headstart.ranking.measure import open_for
 from headstart.record import Clock, record
-from headstart.reproduce import command_line
+from headstart.reproduce import command_line, spelled
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
@@ -40,7 +40,7 @@ from headstart.tasks.base import Task, check_options, infer_task
 
 SAME_ROWS = "All rows are cross-validated, those that ranked the sources too; name a source to keep the two apart."
 
-ROLES = ("domain", "group", "time", "split", "weight", "known")
+ROLES = ("domain", "group", "time", "split", "weight", "known", "feature")
 """Columns besides input and target whose values a result depends on."""
 
 Report = Callable[[str, int, int], None]
@@ -73,6 +73,7 @@ def fit(
     unlabelled: Any = None,
     labels: Any = None,
     items: Any = None,
+    users: Any = None,
     align: Mapping[str, str] | None = None,
     report: Report | None = None,
 ) -> Any:
@@ -88,18 +89,18 @@ def fit(
     a target column in them is not read, and rows that are among the labelled ones are left out. labels: what the labels
     mean, for methods that read words (names, or label -> description, or a file of them); without a target the rows are
     told apart by these alone (`headstart.without_labels`). task: the name of a file in tasks/; one that learns nothing
-    from labels needs no target (`headstart.unsupervised`). items: of interactions (roles ``user`` and ``item``) a table
-    of what is known of each item. align: of a source that knows columns by name, its column -> the one here, or empty
-    for none, over what is found (`headstart.sources.schema_matching`).
+    from labels needs no target (`headstart.unsupervised`). items, users: of interactions (roles ``user`` and ``item``)
+    tables of what is known of each item and of each user. align: of a source that knows columns by name, its column ->
+    the one here, or empty for none, over what is found (`headstart.sources.schema_matching`).
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises `HeadstartError` for all that the user can mend.
     """
     report = report or (lambda stage, done, total: None)
     again = partial(
         command_line, "fit", target=target, labels=labels, input=input, roles=roles, kinds=kinds, items=items,
-        task=task, source=source, method=method, settings=settings, unlabelled=unlabelled, effort=effort, budget=budget,
-        control=control, limit=limit, precision=precision, backend=backend, trust_remote_code=trust_remote_code,
-        align=align, horizon=horizon, season=season, seed=seed,
+        users=users, task=task, source=source, method=method, settings=settings, unlabelled=unlabelled, effort=effort,
+        budget=budget, control=control, limit=limit, precision=precision, backend=backend,
+        trust_remote_code=trust_remote_code, align=align, horizon=horizon, season=season, seed=seed,
     )  # fmt: skip
     if task is not None and catalog.find("tasks", task).unsupervised:
         from headstart import unsupervised
@@ -126,7 +127,7 @@ def fit(
     check_options(task, horizon=horizon if not isinstance(data, Dataset) else 0)
     given = data if isinstance(data, Dataset) else read(
         data, target=target, input=input, roles=roles, kinds=kinds, limit=limit, horizon=horizon, season=season,
-        items=items,
+        items=items, users=users,
     )  # fmt: skip
     rejects = given.rejects
     dataset = given if target is None or given.windows else given.aim(target)
@@ -194,6 +195,8 @@ def fit(
         seed=seed, folder=folder, command=again([given], out=folder), key=facts,
     )  # fmt: skip
     written.ranking = ranked
+    if users is not None:
+        written.data["users"] = spelled(users)
     result = Artefact(outcome.shipped.fitted, written, [c for c in dataset.columns if c.role != "unused"], folder)
     artefact.save(result, rejects)
     shutil.rmtree(work, ignore_errors=True)

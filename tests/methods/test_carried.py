@@ -12,7 +12,7 @@ import headstart
 from headstart.errors import SourceError
 from headstart.methods.baseline import Baseline
 from headstart.methods.ease import Ease, carried_prior
-from headstart.methods.items import word_vectors
+from headstart.methods.item_models import word_vectors
 from headstart.ranking.measure import open_for
 from headstart.sources.items import Items, Reading, of_table
 from headstart.sources.sasrec import fresh

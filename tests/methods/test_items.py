@@ -13,7 +13,8 @@ from headstart.errors import MethodError
 from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
 from headstart.methods.ease import Ease
-from headstart.methods.items import Neighbours, Popular, Prior, Ridge, classical, encoded, joined
+from headstart.methods.item_models import Neighbours, Popular, Prior, Ridge, classical
+from headstart.methods.items import encoded, joined
 from headstart.nn.item_weights import ItemWeights, matrix
 from headstart.sources.items import of_table
 from headstart.sources.shelf import open_source
@@ -124,7 +125,7 @@ def test_neighbours_rank_like_implicit():
 
 def test_the_control_tries_all_that_people_use_and_chooses_on_validation_rows():
     rows = people(60, 0)
-    kinds = {recipe.kind for recipe in classical(rows, Recommendation.learn(rows))}
+    kinds = {recipe.kind for recipe in classical(rows)}
     assert kinds == {"popularity", "item-kNN", "EASE", "EASE towards TF-IDF of contents"}
     fitted = Baseline().fit(problem(rows).replace(valid=people(40, 9)))
     tried = fitted.history[-1]["on validation"]

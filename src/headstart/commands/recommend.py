@@ -9,6 +9,7 @@ import typer
 
 from headstart.console import Answer
 from headstart.errors import UsageError
+from headstart.options import UsersTable
 
 
 def recommend(
@@ -20,10 +21,11 @@ def recommend(
     user: Annotated[
         list[str] | None, typer.Option("--user", "-u", help="For whom; repeatable. All by default.")
     ] = None,
+    users: UsersTable = None,
     count: Annotated[int, typer.Option("--count", "-k", min=1, help="Items for each user, at most 50.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="CSV file to write.")] = None,
 ) -> Answer:
-    """The best items for users, those they know already left out; a new user gets the most popular ones."""
+    """The best items for users, those they know already left out; a new user gets popular ones."""
     from headstart import export, recommending
 
     if out is not None:
@@ -32,18 +34,19 @@ def recommend(
         raise UsageError(
             "HS-USAGE-001", "the items of all users need a file.", "Name one with -o, or users with --user."
         )
-    answers = recommending.recommend(run, path, users=user or None, count=count)
+    answers = recommending.recommend(run, path, users=user or None, count=count, user_table=users)
     if out is not None:
-        users, popular = recommending.save(answers, out)
+        number, popular = recommending.save(answers, out)
         told = f"; {popular:,} of them by popularity, as no item that they know is on record" if popular else ""
-        data = {"run": str(run), "users": users, "by_popularity": popular, "out": str(out)}
-        return Answer(data, f"{count} items for {users:,} users saved to {out}{told}")
+        data = {"run": str(run), "users": number, "by_popularity": popular, "out": str(out)}
+        return Answer(data, f"{count} items for {number:,} users saved to {out}{told}")
     found = list(answers)
     lines, rows = [], []
     for each in found:
-        if each.basis == "popularity":
+        if each.basis != "history":
             why = "is not on record" if each.unknown else "has no item on record that the run knows"
-            lines.append(f"{each.user} {why}: these are the most popular items.")
+            what = "the most popular items" if each.basis == "popularity" else "popular with users of such features"
+            lines.append(f"{each.user} {why}: these are {what}.")
         for rank, (item, score) in enumerate(zip(each.items, each.scores), start=1):
             rows.append((each.user, rank, item, each.texts[rank - 1] if each.texts else "", score))
     data = {"run": str(run), "recommendations": [each.to_json() for each in found]}

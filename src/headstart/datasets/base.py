@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Role: TypeAlias = Literal[
     "input", "target", "domain", "group", "time", "split", "weight", "series", "step", "season", "known", "user",
-    "item", "rating", "unused",
+    "item", "rating", "feature", "unused",
 ]  # fmt: skip
 Kind: TypeAlias = Literal[
     "text", "image", "audio", "number", "category", "labels", "tokens", "tags", "datetime", "array", "series", "future",

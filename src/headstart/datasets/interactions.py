@@ -78,7 +78,9 @@ def arranged(
         parsed.inputs = (*parsed.inputs, item)
         parsed.kinds[item] = "items"
         return parsed, kept, []
-    return _folded(parsed, origin, named, options, items)
+    features = {name: role for name, role in roles.items() if role == "feature"}
+    folded, kept, notes = _folded(parsed, origin, named, options, items)
+    return folded, {**kept, **features}, notes
 
 
 def _named(names: Sequence[str], origin: str, roles: Mapping[str, str], options: Options) -> dict[str, str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import disk
-from headstart.datasets import checks, interactions, known, points, roles, series, windows
+from headstart.datasets import checks, interactions, known, points, roles, series, users, windows
 from headstart.datasets.base import Dataset, Reject
 from headstart.datasets.items import of_lists
 from headstart.datasets.parsed import Options, Parsed
@@ -41,6 +41,7 @@ def read(
     horizon: int | None = None,
     season: int | None = None,
     items: Any = None,
+    users: Any = None,
 ) -> Dataset:
     """The rows of ``source`` with a role and a kind for every column.
 
@@ -50,7 +51,7 @@ def read(
     `infer.py` finds. limit: only the first rows. for_prediction: the rows need no target. stepwise: the target says
     something of every step of a series (`points.py`). horizon: the target is to be forecast by so many steps, and a row
     is a window of a series (`windows.py`), with what is known ahead (`known.py`). season: its steps, else inferred.
-    items: of interactions (`interactions.py`) a table of what is known of each item.
+    items, users: of interactions (`interactions.py`) tables of what is known of each item and of each user.
 
     Raises DataError (HS-DATA-001 to -005, -008 to -011, -013 to -018, -020), EnvironmentProblem and UsageError; all
     that is wrong with the named columns comes in one error. Rows that cannot be used are in ``rejects``.
@@ -62,8 +63,14 @@ def read(
     known.check_horizon(dict(roles or {}), horizon)
     options = Options(dict(kinds or {}), inputs, for_prediction, stepwise=stepwise, horizon=horizon, season=season or 0)
     parsed, origin = _parse(source, options)
-    told = None if items is None else _parse(items, Options())[0]
-    return typed(parsed, origin, target, options, dict(roles or {}), limit, told)
+    told = None if items is None else parsed_table(items)
+    people = None if users is None else parsed_table(users)
+    return typed(parsed, origin, target, options, dict(roles or {}), limit, told, people)
+
+
+def parsed_table(source: Any) -> Parsed:
+    """A table beside the rows as it stands there, before anyone says what its columns are for."""
+    return _parse(source, Options())[0]
 
 
 def column_names(source: Any, inputs: Sequence[str] = ()) -> list[str]:
@@ -134,6 +141,7 @@ def typed(
     wanted: Mapping[str, str],
     limit: int | None,
     items: Parsed | None = None,
+    people: Parsed | None = None,
 ) -> Dataset:
     """Parsed rows as a `Dataset`; ``wanted``: column -> role. Raises what `read` raises of columns and rows."""
     labelled = not options.for_prediction
@@ -145,6 +153,9 @@ def typed(
     else:
         parsed, notes = series.arranged(parsed, origin, wanted, options, target)
     parsed, wanted, told = interactions.arranged(parsed, origin, wanted, options, items)
+    if people is not None:
+        parsed, wanted, more = users.joined(parsed, origin, wanted, people, options)
+        told = [*told, *more]
     _limit(parsed, limit)
     if not len(parsed.table):
         raise checks.too_many(origin, parsed.rejects, 0) or DataError(

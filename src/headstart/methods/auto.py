@@ -91,14 +91,19 @@ class Auto(Method):
         problem.notes.append(told(tried, problem.task.metric, reason))
         return fitted
 
-    def settled(self, fitted: Fitted) -> Auto:
-        """The frozen steps, and the trained one only where it was the best: the others lost on all rows."""
+    def settled(self, fitted: Fitted) -> Method:
+        """The frozen steps, and the trained one only where it was the best: the others lost on all rows. Where items
+        are ranked and one step is left, that one, which makes its choices by itself.
+        """
         kept = [each.name for each in fitted.tried]
         used = [fitted.method.name]
         if isinstance(fitted, EnsembleFitted):
             used = [each.method.name for each in fitted.models]
         lost = {name for name in kept if catalog.find("methods", name).gradients} - set(used)
-        return replace(self, among=",".join(name for name in kept if name not in lost))
+        names = [name for name in kept if name not in lost]
+        if len(names) == 1 and fitted.task.needs == "items":
+            return catalog.find("methods", names[0])()  # type: ignore[no-any-return]
+        return replace(self, among=",".join(names))
 
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
         """What the probe reads: all frozen steps read the same or less. Nothing where items are ranked."""

@@ -24,7 +24,8 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.errors import ArtefactError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
-from headstart.methods.items import ItemsFitted, classical, fit_items, refitted
+from headstart.methods.item_models import classical
+from headstart.methods.items import ItemsFitted, fit_items, refitted
 from headstart.nn.boosting import Boosted, fit_boosting
 from headstart.nn.featurizers import Featurizer, ImageFeatures, TextFeatures, WordFeatures, owners
 from headstart.nn.linear import fit_linear
@@ -80,7 +81,7 @@ class Baseline(Method):
         """Fit on the training rows alone; the source is not read, nor ``problem.valid`` except for interactions."""
         train, task = problem.train, problem.task
         if isinstance(task, Recommendation):
-            return fit_items(self, problem, classical(train, task), self.recipe, self.near)
+            return fit_items(self, problem, classical(train), self.recipe, self.near)
         targets = task.encode(train.targets())
         groups = train.groups()
         features, X = _featurize(train, task)

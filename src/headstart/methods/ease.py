@@ -20,22 +20,17 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Problem, hyper
-from headstart.methods.items import (
+from headstart.methods.item_models import (
     CONTENT_STRENGTHS,
     MOST,
     SHIFTS,
     STRENGTHS,
-    ItemsFitted,
     Prior,
     Recipe,
     Ridge,
-    encoded,
-    fit_items,
-    joined,
-    recommending,
-    refitted,
     word_vectors,
 )
+from headstart.methods.items import ItemsFitted, encoded, fit_items, joined, recommending, refitted
 from headstart.nn.ease import carried, stand_ins
 from headstart.nn.item_weights import matrix
 from headstart.runtime import Extractor

@@ -1,28 +1,27 @@
-"""What the methods for interactions share: recipes of item models, the choice among them, and the model fitted.
+"""What the methods for interactions share: the choice among recipes of item models, and the model fitted.
 
-A recipe makes an `ItemWeights` of the interactions of the training rows (history and next items together). Which recipe
-and which share of popularity is chosen by NDCG@10 on the validation rows or, without these, out of fold: by users, or
-by items where items are held out as new ones, since there that is what a model must do without.
+A recipe (`headstart.methods.item_models`) makes an `ItemWeights` of the interactions of the training rows (history and
+next items together). Which recipe and which share of popularity is chosen by NDCG@10 on the validation rows or, without
+these, out of fold: by users, or by items where items are held out as new ones, since there that is what a model must do
+without.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from headstart.datasets.base import Dataset
 from headstart.datasets.interactions import histories
-from headstart.errors import ArtefactError, MethodError, did_you_mean, missing_package
+from headstart.errors import ArtefactError, MethodError, did_you_mean
 from headstart.methods.base import Fitted, Method, Problem
-from headstart.nn.ease import ease, told_by_content
+from headstart.methods.item_models import Recipe
+from headstart.methods.people import CUTS, People, chosen_half, chosen_strength
 from headstart.nn.item_weights import BLOCK, ItemWeights, matrix
 from headstart.tasks.base import Task
 from headstart.tasks.recommendation import Recommendation
@@ -32,17 +31,6 @@ Array = np.ndarray
 
 MIXES = (1e-3, 0.1, 0.3, 1.0, 3.0)
 """Shares of popularity that are tried."""
-
-STRENGTHS = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-CONTENT_STRENGTHS, SHIFTS = (100.0, 1000.0), (0.3, 1.0, 3.0, 10.0, 30.0)
-"""Of the ridges where contents tell; the wider the shift, the more alike are the columns that contents tell."""
-
-USERS = (0.0, 10.0, 100.0, 1e6)
-"""Users of the target for which the source's popularity counts."""
-
-WORDS = 4000
-MOST = 2500
-"""Items that a dense matrix of weights speaks of: the most popular ones."""
 
 WINDOW = 4.0
 """How many times a strength may be another one's to be tried beside it."""
@@ -56,181 +44,20 @@ SCORED = 5_000_000
 LEAST = 300
 
 
-class Recipe(ABC):
-    """A kind of model with its settings. Subclasses are final."""
-
-    kind: str
-    settings: Json
-    users: Sequence[float] = (0.0,)
-
-    @abstractmethod
-    def build(self, X: Any) -> ItemWeights:
-        """The model of the interactions X [N,I]; its popularity counts users."""
-
-    def popularity(self, model: ItemWeights, X: Any, users: float) -> Array:
-        """The popularity [I], 1 for the first. users: for how many the source's counts, of those in ``users``."""
-        return _largest1(model.popularity)
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What a source knows of the task's items. weights: [K,K] between the items ``known`` [K], or None. popularity:
-    [I], the share of users, or None. vectors: [I,D] of unit length, zero where nothing is known, or None.
-    """
-
-    weights: Array | None = None
-    known: Array | None = None
-    popularity: Array | None = None
-    vectors: Array | None = None
-
-    def among(self, items: Array) -> Array | None:
-        """The weights between these items [M], [M,M] float32, zero where nothing is known; None without any."""
-        if self.weights is None or self.known is None:
-            return None
-        made = np.zeros((len(items), len(items)), np.float32)
-        _, here, there = np.intersect1d(items, self.known, return_indices=True)
-        made[np.ix_(here, here)] = self.weights[np.ix_(there, there)]
-        return made
-
-
-class Popular(Recipe):
-    """The most popular items, to everybody."""
-
-    kind = "popularity"
-
-    def __init__(self) -> None:
-        self.settings: Json = {}
-
-    def build(self, X: Any) -> ItemWeights:
-        """See `Recipe`."""
-        none = np.zeros(0, np.int64)
-        return ItemWeights(none, none, np.zeros((0, 0), np.float32), _counts(X)).scaled(X)
-
-
-class Ridge(Recipe):
-    """EASE (`headstart.nn.ease`), alone or towards what a source knows.
-
-    strength: of the ridge; infinity: the source's weights as they are. shift: of the kernel ridge from contents, where
-    there are vectors. more: further settings, of how the prior was made.
-    """
-
-    def __init__(
-        self, strength: float, *, prior: Prior | None = None, shift: float = 0.0, told: str = "",
-        more: Json | None = None,
-    ) -> None:  # fmt: skip
-        self.prior, self.strength, self.shift = prior, strength, shift
-        self.kind = "EASE" if prior is None else f"EASE towards {told}"
-        self.settings: Json = {"strength": None if strength == np.inf else strength, **(more or {})}
-        if prior is not None and prior.vectors is not None:
-            self.settings["shift"] = shift
-        if prior is not None and prior.popularity is not None:
-            self.users = USERS
-
-    def popularity(self, model: ItemWeights, X: Any, users: float) -> Array:
-        """See `Recipe`: (counts + users * the source's) / (N + users)."""
-        if self.prior is None or self.prior.popularity is None:
-            return _largest1(model.popularity)
-        return _largest1(model.popularity + users * self.prior.popularity)
-
-    def build(self, X: Any) -> ItemWeights:
-        """See `Recipe`."""
-        counts, prior = _counts(X), self.prior
-        weight = counts if prior is None or prior.popularity is None else counts + prior.popularity
-        kept = np.sort(np.argsort(-weight, kind="stable")[:MOST])
-        kept = kept[weight[kept] > 0]
-        part = X[:, kept]
-        if prior is None:
-            return ItemWeights(kept, kept, ease(part, self.strength), counts).scaled(X)
-        W = ease(part, self.strength, prior.among(kept))
-        if prior.vectors is None:
-            return ItemWeights(kept, kept, W, counts).scaled(X)
-        return self._by_content(X, part, kept, counts, W, prior.vectors)
-
-    def _by_content(self, X: Any, part: Any, kept: Array, counts: Array, W: Array, V: Array) -> ItemWeights:
-        """Columns of new items as their contents tell, and the others drawn towards what theirs tell."""
-        known = np.abs(V).sum(axis=1) > 0
-        new = np.setdiff1d(np.flatnonzero(known), kept)
-        told = np.concatenate([W, counts[None, kept]])  # popularity is told by content as well
-        inside, outside = told_by_content(told, V[kept], V[new], self.shift)
-        B = np.where(known[kept], inside[:-1], W)
-        B[np.diag_indices(len(B))] = 0
-        W = np.concatenate([ease(part, self.strength, B), outside[:-1]], axis=1)
-        popularity = counts.copy()
-        popularity[new] = np.maximum(outside[-1], 0)
-        return ItemWeights(kept, np.concatenate([kept, new]), W, popularity).scaled(X)
-
-
-class Neighbours(Recipe):
-    """Item-kNN of the library ``implicit``: the ``size`` most similar items of each, by cosine, TF-IDF or BM25."""
-
-    def __init__(self, weighting: str, size: int) -> None:
-        self.weighting, self.size = weighting, size
-        self.kind = "item-kNN"
-        self.settings: Json = {"weighting": weighting, "neighbours": size}
-
-    def build(self, X: Any) -> ItemWeights:
-        """See `Recipe`. Raises EnvironmentProblem HS-ENV-001 where ``implicit`` is not installed."""
-        try:
-            from implicit import nearest_neighbours
-        except ImportError as error:
-            raise missing_package("implicit", "recommendation") from error
-        from scipy.sparse import csr_matrix
-
-        kind = {
-            "cosine": nearest_neighbours.CosineRecommender,
-            "TF-IDF": nearest_neighbours.TFIDFRecommender,
-            "BM25": nearest_neighbours.BM25Recommender,
-        }[self.weighting]
-        model = kind(K=self.size, num_threads=1)
-        with warnings.catch_warnings():  # it warns of a conversion of its own
-            warnings.simplefilter("ignore")
-            model.fit(csr_matrix(X, dtype=np.float64), show_progress=False)
-        every = np.arange(X.shape[1])
-        return ItemWeights(every, every, csr_array(model.similarity, dtype=np.float32), _counts(X)).scaled(X)
-
-
-def classical(dataset: Dataset, task: Recommendation) -> list[Recipe]:
-    """What a careful person would try without a source: popularity, item-kNN, EASE, and contents by TF-IDF."""
-    found: list[Recipe] = [Popular()]
-    found += [Neighbours(weighting, size) for weighting in ("cosine", "TF-IDF", "BM25") for size in (20, 100)]
-    found += [Ridge(strength) for strength in STRENGTHS]
-    if dataset.items is not None and any(dataset.items.texts):
-        prior = Prior(vectors=word_vectors(dataset.items.texts))
-        found += [
-            Ridge(s, prior=prior, shift=shift, told="TF-IDF of contents") for s in CONTENT_STRENGTHS for shift in SHIFTS
-        ]
-    return found
-
-
-def word_vectors(texts: Sequence[str]) -> Array:
-    """TF-IDF of the words of each text, [I,D] float32 of unit length; zero for an empty text."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    reader = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", max_features=WORDS)
-    return np.asarray(reader.fit_transform(texts).toarray(), np.float32)
-
-
-def _largest1(counts: Array) -> Array:
-    top = float(counts.max(initial=0))
-    return np.asarray(counts / top if top > 0 else counts)
-
-
-def _counts(X: Any) -> Array:
-    return np.asarray(X.sum(axis=0), np.float64).ravel()
-
-
 # --- choosing ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Trial:
-    """X: interactions to learn from. given: histories of the rows that judge. targets: what came next. among: [I] bool
-    of the items that are ranked, or None for all.
+    """X: interactions to learn from, of the users of ``learned``. given: histories of the rows ``rows``, which judge.
+    targets: what came next. among: [I] bool of the items that are ranked, or None for all.
     """
 
     X: Any
     given: Any
     targets: list[Array]
+    learned: Dataset
+    rows: Dataset
     among: Array | None = None
 
 
@@ -244,7 +71,7 @@ def trials(problem: Problem) -> Iterator[Trial]:
         some = np.sort(rng.permutation(len(given))[: judged_rows(task)]).tolist()
         yield Trial(
             matrix(joined(past, later), task.width), matrix([given[i] for i in some], task.width),
-            [targets[i] for i in some],
+            [targets[i] for i in some], problem.train, problem.valid.select(some),
         )  # fmt: skip
         return
     whole = joined(past, later)
@@ -258,7 +85,7 @@ def trials(problem: Problem) -> Iterator[Trial]:
                 : judged_rows(task)
             ]
             X = matrix(kept, task.width)
-            yield Trial(X, X[some], [wanted[i] for i in some], out)
+            yield Trial(X, X[some], [wanted[i] for i in some], problem.train, problem.train.select(some), out)
         return
     folds = FOLDS if len(whole) < MANY else 6
     fold = rng.permutation(len(whole)) % folds
@@ -267,17 +94,20 @@ def trials(problem: Problem) -> Iterator[Trial]:
         if len(rest) and len(rows):
             yield Trial(
                 matrix([whole[i] for i in rest], task.width), matrix([past[i] for i in rows], task.width),
-                [later[i] for i in rows],
+                [later[i] for i in rows], problem.train.select(rest.tolist()), problem.train.select(rows.tolist()),
             )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A recipe, the share of popularity, and for how many users the source's popularity counts."""
+    """A recipe, the share of popularity, for how many users the source's popularity counts, and strength and half of
+    the features of users (`headstart.methods.people`), or None.
+    """
 
     recipe: Recipe
     mix: float = MIXES[0]
     users: float = 0.0
+    people: tuple[float, float] | None = None
 
     def build(self, X: Any) -> ItemWeights:
         """The model of the interactions X [N,I]."""
@@ -326,12 +156,45 @@ def fit_items(method: Method, problem: Problem, recipes: Sequence[Recipe], recip
     The method of the result keeps the kind that was chosen, and the strength's neighbourhood.
     """
     choice, by_kind = choose(problem, admitted(recipes, recipe, near))
-    facts: Json = {"model": choice.recipe.kind, **choice.recipe.settings, "popularity": choice.mix}
+    choice, features = with_people(problem, choice)
+    facts: Json = {"model": choice.recipe.kind, **choice.recipe.settings, "popularity": choice.mix, **features}
     if len(choice.recipe.users) > 1:
         facts["users"] = choice.users
     strength = choice.recipe.settings.get("strength")
     settled: Any = replace(method, recipe=choice.recipe.kind, near=strength or 0.0)  # type: ignore[call-arg]
     return built(settled, problem, choice, {**facts, "on validation": by_kind})
+
+
+def with_people(problem: Problem, choice: Choice) -> tuple[Choice, Json]:
+    """The choice with the features of users, where these rank users without a history better; and what was found."""
+    task = recommending(problem.task)
+    every = joined(*encoded(problem.train, task))
+    found = chosen_strength(
+        problem.train, matrix(every, task.width), every, task, problem.seed, judged_rows(task)
+    )  # fmt: skip
+    if found is None:
+        return choice, {}
+    strength, scores = found
+    judge, parts = Recommendation(task.items), []
+    for trial in trials(problem):
+        model, people = choice.build(trial.X), People.fit(trial.learned, trial.X, strength)
+        whole, told = joined(*encoded(trial.rows, task)), people.told(trial.rows)
+        for cut in CUTS:
+            kept = [row for row, items in enumerate(whole) if len(items) > cut]
+            if kept:
+                given, wanted = matrix([whole[row][:cut] for row in kept], task.width), [whole[r][cut:] for r in kept]
+                parts.append((model, people, given, told[kept], wanted))
+
+    def score(half: float) -> float:
+        total = 0.0
+        for model, people, given, told, wanted in parts:
+            own = replace(people, half=half)
+            added = own.added(told, np.diff(given.indptr), model.popularity, model.mix)
+            total += judge.score(judge.best(next(model.scores(given, [added]))), wanted)
+        return total
+
+    half = chosen_half(score)
+    return replace(choice, people=(strength, half)), {"features": {"strength": strength, "half": half, **scores}}
 
 
 def admitted(recipes: Sequence[Recipe], kind: str, near: float) -> list[Recipe]:
@@ -353,7 +216,8 @@ def built(method: Method, problem: Problem, choice: Choice, facts: Json) -> Item
     """The model of all training rows."""
     task = recommending(problem.task)
     X = matrix(joined(*encoded(problem.train, task)), task.width)
-    fitted = ItemsFitted(method, task, choice.build(X), [facts])
+    people = None if choice.people is None else People.fit(problem.train, X, *choice.people)
+    fitted = ItemsFitted(method, task, choice.build(X), [facts], people)
     fitted.choice = choice
     return fitted
 
@@ -389,12 +253,17 @@ def joined(past: Sequence[Array], later: Sequence[Array]) -> list[Array]:
 
 
 class ItemsFitted(Fitted):
-    """Item weights and popularity. choice: what made them; not saved."""
+    """Item weights and popularity; people: what features of users say of items, or None. choice: what made them; not
+    saved.
+    """
 
     kind: ClassVar[str] = "methods.items"
 
-    def __init__(self, method: Method, task: Recommendation, model: ItemWeights, history: list[Json]) -> None:
-        self.method, self.task, self.model, self.history = method, task, model, history
+    def __init__(
+        self, method: Method, task: Recommendation, model: ItemWeights, history: list[Json],
+        people: People | None = None,
+    ) -> None:  # fmt: skip
+        self.method, self.task, self.model, self.history, self.people = method, task, model, history, people
         self.choice: Choice | None = None
 
     @property
@@ -405,7 +274,16 @@ class ItemsFitted(Fitted):
     def outputs(self, dataset: Dataset) -> Outputs:
         """The best items of each row, [N,P,K,2] (see `headstart.tasks.recommendation`), in blocks of users."""
         task = recommending(self.task)
-        return self.model.outputs(matrix(task.encode(histories(dataset)), task.width), task)
+        X, people = matrix(task.encode(histories(dataset)), task.width), self.people
+        if people is None:
+            return self.model.outputs(X, task)
+        counts, model = np.diff(X.indptr), self.model
+
+        def added(part: slice) -> Array:
+            told = people.told(dataset.select(range(len(dataset))[part]))
+            return people.added(told, counts[part], model.popularity, model.mix)
+
+        return model.outputs(X, task, added)
 
     def trained(self) -> list[LayerRow]:
         """The weights between items."""
@@ -420,8 +298,10 @@ class ItemsFitted(Fitted):
         from safetensors.numpy import save_file
 
         facts, arrays = self.model.state()
-        save_file(arrays, folder / "items.safetensors")
-        (folder / "items.json").write_text(json.dumps({**facts, "history": self.history}), encoding="utf-8")
+        told, more = (None, {}) if self.people is None else self.people.state()
+        save_file({**arrays, **more}, folder / "items.safetensors")
+        facts = {**facts, "people": told, "history": self.history}
+        (folder / "items.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, task: Task, method: Method) -> ItemsFitted:
@@ -430,9 +310,11 @@ class ItemsFitted(Fitted):
 
         facts = json.loads((folder / "items.json").read_text(encoding="utf-8"))
         try:
-            model = ItemWeights.restore(facts, load_file(folder / "items.safetensors"), recommending(task).width)
+            arrays, width = load_file(folder / "items.safetensors"), recommending(task).width
+            model = ItemWeights.restore(facts, arrays, width)
+            people = People.restore(told, arrays, width) if (told := facts.get("people")) else None
         except (KeyError, ValueError) as error:
             raise ArtefactError(
                 "HS-ARTEFACT-003", f"{folder / 'items.safetensors'}: {error}.", "Copy the run again."
             ) from error
-        return cls(method, recommending(task), model, facts["history"])
+        return cls(method, recommending(task), model, facts["history"], people)

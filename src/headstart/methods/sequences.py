@@ -5,8 +5,8 @@ items of the network, none drawn as a negative. Of a history longer than the net
 every epoch. The epoch is chosen by NDCG@10 on the validation rows, the start itself among them, on rankings of all
 items; without such rows a sixth of the training rows are taken for it.
 
-The network speaks of the `MOST` most popular items; the others come behind them, by popularity. So does a user of whom
-no item is known.
+The network speaks of the `MOST` most popular items; the others come behind them, by popularity. A user of whom no item
+is known gets what is popular, with the user's features if there are any (`headstart.methods.people`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from headstart.errors import ArtefactError, MethodError
 from headstart.methods.base import Fitted, Method, Problem, hyper
 from headstart.methods.items import encoded, joined, judged_rows, recommending
 from headstart.methods.network import GradientMethod, Network
+from headstart.methods.people import People, chosen_strength
 from headstart.methods.selection import validation_part
 from headstart.nn.item_weights import matrix
 from headstart.nn.sasrec import SASRec
@@ -165,8 +166,17 @@ class SequenceMethod(GradientMethod):
                 assert isinstance(before, Sequences)
                 source = before
         return SequenceFitted(
-            self, recommending(problem.task), source, self.popularity(problem), history, found.trained()[:-1]
-        )
+            self, recommending(problem.task), source, self.popularity(problem), history, found.trained()[:-1],
+            self.people(problem),
+        )  # fmt: skip
+
+    def people(self, problem: Problem) -> People | None:
+        """What the features of users say of items, where that ranks them better without a history."""
+        task = recommending(problem.task)
+        every = joined(*encoded(problem.train, task))
+        X = matrix(every, task.width)
+        found = chosen_strength(problem.train, X, every, task, problem.seed, judged_rows(task))
+        return None if found is None else People.fit(problem.train, X, found[0])
 
 
 class Histories:
@@ -202,10 +212,13 @@ class Histories:
 # --- the model ---------------------------------------------------------------------------------------------------
 
 
-def ranked(network: SASRec, source: Sequences, task: Recommendation, popularity: Array, rows: Dataset) -> Outputs:
+def ranked(
+    network: SASRec, source: Sequences, task: Recommendation, popularity: Array, rows: Dataset,
+    people: People | None = None,
+) -> Outputs:  # fmt: skip
     """The best items of each row, [N,P,K,2] (see `headstart.tasks.recommendation`), in blocks of users.
 
-    source: whose items the network speaks of. popularity: [I].
+    source: whose items the network speaks of. popularity: [I]. people: for users of whom no item is known.
     """
     places, share = task.encode([source.ids])[0], popularity / max(float(popularity.max(initial=0)), 1e-9)
     home, training = network.bias.device, network.training
@@ -221,8 +234,10 @@ def ranked(network: SASRec, source: Sequences, task: Recommendation, popularity:
             logits = network.scores(hidden).float().cpu().numpy()  # [b,K]
         scores = logits.min(axis=1, keepdims=True) - 1 + share[None]  # of items that the network does not know
         scores[:, places] = logits
-        nobody = ~mask.bool().any(dim=1).cpu().numpy()
+        nobody = np.flatnonzero(~mask.bool().any(dim=1).cpu().numpy())
         scores[nobody] = share
+        if people is not None and len(nobody):
+            scores[nobody] += people.told(rows.select((at + nobody).tolist()))
         scores[matrix(task.encode(block), task.width).nonzero()] = -np.inf
         found.append(task.best(scores))
     network.train(training)
@@ -230,16 +245,16 @@ def ranked(network: SASRec, source: Sequences, task: Recommendation, popularity:
 
 
 class SequenceFitted(Fitted):
-    """A transformer over histories and the popularity of the items [I]."""
+    """A transformer over histories and the popularity of the items [I]; people: what features of users say, or None."""
 
     kind: ClassVar[str] = "methods.sequences"
 
     def __init__(
         self, method: Method, task: Recommendation, source: Sequences, popularity: Array, history: list[Json],
-        layers: list[LayerRow],
+        layers: list[LayerRow], people: People | None = None,
     ) -> None:  # fmt: skip
         self.method, self.task, self.source, self.popularity = method, task, source, np.asarray(popularity, np.float32)
-        self.history, self._layers = history, layers
+        self.history, self._layers, self.people = history, layers, people
 
     @property
     def description(self) -> str:
@@ -248,7 +263,8 @@ class SequenceFitted(Fitted):
 
     def outputs(self, dataset: Dataset) -> Outputs:
         """See `ranked`."""
-        return ranked(self.source.transformer, self.source, recommending(self.task), self.popularity, dataset)
+        task = recommending(self.task)
+        return ranked(self.source.transformer, self.source, task, self.popularity, dataset, self.people)
 
     def trained(self) -> list[LayerRow]:
         """Layer by layer: parameters, share that trained, learning rate."""
@@ -259,8 +275,9 @@ class SequenceFitted(Fitted):
         from safetensors.numpy import save_file
 
         self.source.save(folder / "source")
-        save_file({"popularity": np.ascontiguousarray(self.popularity)}, folder / "popularity.safetensors")
-        facts = {"history": self.history, "layers": [vars(row) for row in self._layers]}
+        told, more = (None, {}) if self.people is None else self.people.state()
+        save_file({"popularity": np.ascontiguousarray(self.popularity), **more}, folder / "popularity.safetensors")
+        facts = {"history": self.history, "layers": [vars(row) for row in self._layers], "people": told}
         (folder / "sequences.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
@@ -269,11 +286,16 @@ class SequenceFitted(Fitted):
         from safetensors.numpy import load_file
 
         facts = json.loads((folder / "sequences.json").read_text(encoding="utf-8"))
-        popularity = load_file(folder / "popularity.safetensors").get("popularity")
-        if popularity is None or popularity.shape != (recommending(task).width,):
+        arrays, width = load_file(folder / "popularity.safetensors"), recommending(task).width
+        try:
+            popularity, told = arrays["popularity"], facts["people"]
+            if popularity.shape != (width,):
+                raise ValueError(f"misshapen popularity {list(popularity.shape)}")
+            people = None if told is None else People.restore(told, arrays, width)
+        except (KeyError, ValueError) as error:
             raise ArtefactError(
-                "HS-ARTEFACT-003", f"{folder / 'popularity.safetensors'} does not fit the items.", "Copy the run again."
-            )
+                "HS-ARTEFACT-003", f"{folder / 'popularity.safetensors'}: {error}.", "Copy the run again."
+            ) from error
         layers = [LayerRow(**row) for row in facts["layers"]]
         source = Sequences.load(folder / "source")
-        return cls(method, recommending(task), source, popularity, facts["history"], layers)
+        return cls(method, recommending(task), source, popularity, facts["history"], layers, people)

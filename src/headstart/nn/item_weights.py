@@ -9,7 +9,7 @@ without a known item is ranked by popularity alone. Items of the history are nev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,14 +59,14 @@ class ItemWeights:
         return np.asarray(found.toarray() if sparse.issparse(found) else found, np.float32)
 
     def scores(self, X: Any, added: Sequence[Array] = ()) -> Iterator[Array]:
-        """Scores [b,I] of histories [b,I] (0/1, sparse); -inf for what they hold. added: [I] each, in place of the
-        popularity and its share: then scores with each of them.
+        """Scores [b,I] of histories [b,I] (0/1, sparse); -inf for what they hold. added: [I] or [b,I] each, in place of
+        the popularity and its share: then scores with each of them.
         """
         told = self.told(X) / np.float32(self.scale)
         seen = X.nonzero()
         whole = len(self.columns) == X.shape[1] and np.array_equal(self.columns, np.arange(len(self.columns)))
         for more in added or [np.float32(self.mix) * self.popularity]:
-            found = np.tile(np.asarray(more, np.float32), (X.shape[0], 1))
+            found = np.array(np.broadcast_to(np.asarray(more, np.float32), X.shape))
             if whole:
                 found += told
             else:
@@ -74,9 +74,14 @@ class ItemWeights:
             found[seen] = -np.inf
             yield found
 
-    def outputs(self, X: Any, task: Recommendation) -> Array:
-        """The best items of histories [N,I], see `Recommendation`; block by block."""
-        blocks = [task.best(next(self.scores(X[at : at + BLOCK]))) for at in range(0, X.shape[0], BLOCK)]
+    def outputs(self, X: Any, task: Recommendation, added: Callable[[slice], Array] | None = None) -> Array:
+        """The best items of histories [N,I], see `Recommendation`; block by block. added: of a block of rows, [b,I], in
+        place of the popularity and its share.
+        """
+        blocks = []
+        for at in range(0, X.shape[0], BLOCK):
+            part = slice(at, min(at + BLOCK, X.shape[0]))
+            blocks.append(task.best(next(self.scores(X[part], () if added is None else [added(part)]))))
         return np.concatenate(blocks) if blocks else task.best(np.zeros((0, task.width), np.float32))
 
     # --- keeping -------------------------------------------------------------------------------------------------
