@@ -104,6 +104,10 @@ def fit(
     if task is not None and catalog.find("tasks", task).unsupervised:
         from headstart import unsupervised
 
+        others = {"horizon": horizon, "season": season, "unlabelled": unlabelled, "labels": labels, "items": items}
+        if said := [f"--{name}" for name, value in others.items() if value is not None]:
+            raise UsageError("HS-USAGE-001", f"{', '.join(said)} says nothing to the task {task}.", "Leave it out.")
+
         return unsupervised.fit(
             data, task, target, source=source, method=method, input=input, roles=roles, kinds=kinds, budget=budget,
             effort=effort, seed=seed, out=out, control=control, dry_run=dry_run, settings=settings, limit=limit,
