@@ -10,7 +10,7 @@ import pytest
 
 import headstart
 from headstart import cli, transfer
-from headstart.errors import MethodError, TaskError
+from headstart.errors import MethodError, TaskError, UsageError
 from headstart.evidence.splits import Sealed
 from headstart.export import write_csv
 from headstart.report.summary import summary
@@ -143,6 +143,8 @@ def test_from_the_command_line(machines, tmp_path, capsys):
 def test_what_does_not_fit_is_refused(machines, tmp_path):
     with pytest.raises(MethodError, match=r"HS-METHOD-003.*nearest needs a source"):
         fit(machines, tmp_path / "run", target="odd", method="nearest")
+    with pytest.raises(UsageError, match=r"HS-USAGE-001.*--horizon says nothing to the task anomalies"):
+        fit(machines, tmp_path / "run", horizon=5)
     with pytest.raises(MethodError, match=r"HS-METHOD-003.*probe"):
         fit(machines, tmp_path / "run", target="odd", method="probe", source=Series())
     with pytest.raises(MethodError, match=r"HS-METHOD-003.*isolation_forest cannot do classification"):

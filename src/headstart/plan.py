@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 from headstart import catalog
 from headstart.datasets.base import Dataset
@@ -25,6 +26,34 @@ SECONDS: dict[str, float | None] = {"quick": 120.0, "balanced": 600.0, "thorough
 
 MANY = 2000
 """Rows from which several targets are also learned together: under it, five folds of every network cost too much."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a fit was asked for, as far as its verbs share it: the arguments of `headstart.fit` by their names.
+
+    command: the command line of the run, from its rows (in a list) and its folder.
+    """
+
+    source: str | Source
+    method: str
+    input: str | Sequence[str] | None
+    roles: Mapping[str, str] | None
+    kinds: Mapping[str, str] | None
+    budget: str | float | None
+    effort: Effort
+    seed: int
+    out: str | Path | None
+    control: bool
+    dry_run: bool
+    settings: Mapping[str, Any] | None
+    limit: int | None
+    precision: str
+    backend: str
+    fresh: bool
+    trust_remote_code: str | None
+    report: Callable[[str, int, int], None]
+    command: Callable[..., str]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from headstart.evidence.splits import split
 from headstart.evidence.twins import without_twins
 from headstart.methods.base import Method, Need, Problem
 from headstart.nn.prompts import canonical
-from headstart.plan import Effort
+from headstart.plan import Effort, Wanted
 from headstart.ranking import auto
 from headstart.ranking.measure import open_for
 from headstart.record import Clock, record
@@ -102,23 +102,22 @@ def fit(
         budget=budget, control=control, limit=limit, precision=precision, backend=backend,
         trust_remote_code=trust_remote_code, align=align, horizon=horizon, season=season, seed=seed,
     )  # fmt: skip
+    asked = Wanted(
+        source, method, input, roles, kinds, budget, effort, seed, out, control, dry_run, settings, limit, precision,
+        backend, fresh, trust_remote_code, report, again,
+    )  # fmt: skip
     if task is not None and catalog.find("tasks", task).unsupervised:
         from headstart import unsupervised
 
-        return unsupervised.fit(
-            data, task, target, source=source, method=method, input=input, roles=roles, kinds=kinds, budget=budget,
-            effort=effort, seed=seed, out=out, control=control, dry_run=dry_run, settings=settings, limit=limit,
-            precision=precision, backend=backend, fresh=fresh, trust_remote_code=trust_remote_code, report=report,
-        )  # fmt: skip
+        others = {"horizon": horizon, "season": season, "unlabelled": unlabelled, "labels": labels, "items": items}
+        if said := [f"--{name}" for name, value in others.items() if value is not None]:
+            raise UsageError("HS-USAGE-001", f"{', '.join(said)} says nothing to the task {task}.", "Leave it out.")
+        return unsupervised.fit(data, task, target, asked)
     if labels is not None:
         from headstart import without_labels
 
         if without_labels.applies(labels, target, method):
-            return without_labels.fit(
-                data, labels, source=source, method=method, input=input, kinds=kinds, seed=seed, out=out,
-                dry_run=dry_run, settings=settings, limit=limit, precision=precision, backend=backend, fresh=fresh,
-                trust_remote_code=trust_remote_code, unlabelled=unlabelled, report=report,
-            )  # fmt: skip
+            return without_labels.fit(data, labels, unlabelled, asked)
         settings = {**(settings or {}), "labels": canonical(labels)}
     clock = Clock()
     seconds = plan.budget_seconds(budget, effort)

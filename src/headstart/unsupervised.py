@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,8 @@ from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
 from headstart.methods.base import Fitted, Method, Problem, admits, make
 from headstart.methods.detection import RULE
 from headstart.nn.range_metrics import events
+from headstart.plan import Wanted
 from headstart.record import Clock, data_facts, drawn_series, machine, task_facts, told_series, versions
-from headstart.reproduce import command_line
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
 from headstart.tasks.base import Task
@@ -49,65 +49,42 @@ SHOWN, STRANGEST = 24, 3
 """Series that the record shows, and stretches of each."""
 
 
-def fit(
-    data: Any,
-    task: str,
-    target: str | Sequence[str] | None = None,
-    *,
-    source: str | Source = "auto",
-    method: str = "auto",
-    input: str | Sequence[str] | None = None,
-    roles: Mapping[str, str] | None = None,
-    kinds: Mapping[str, str] | None = None,
-    budget: str | float | None = None,
-    effort: Any = "balanced",
-    seed: int = 0,
-    out: str | Path | None = None,
-    control: bool = True,
-    dry_run: bool = False,
-    settings: Mapping[str, Any] | None = None,
-    limit: int | None = None,
-    precision: str = "auto",
-    backend: str = "auto",
-    fresh: bool = False,
-    trust_remote_code: str | None = None,
-    report: Callable[[str, int, int], None] | None = None,
-) -> Any:
-    """A model that scores every step of a series. The arguments mean what they mean in `headstart.fit`.
+def fit(data: Any, task: str, target: str | Sequence[str] | None, asked: Wanted) -> Any:
+    """A model that scores every step of a series.
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises MethodError HS-METHOD-003 where the method cannot do it,
     TaskError HS-TASK-002 where labels do not fit the series, and what `read` raises.
     """
-    report = report or (lambda stage, done, total: None)
     clock = Clock()
-    seconds = plan.budget_seconds(budget, effort)
+    seconds = plan.budget_seconds(asked.budget, asked.effort)
     kind = catalog.find("tasks", task)
     named = [target] if isinstance(target, str) else list(target or ())
     given = data if isinstance(data, Dataset) else read(
-        data, target=named, input=input, roles=roles, kinds=kinds, limit=limit, for_prediction=not named,
-        **kind().reading,
+        data, target=named, input=asked.input, roles=asked.roles, kinds=asked.kinds, limit=asked.limit,
+        for_prediction=not named, **kind().reading,
     )  # fmt: skip
     learned: Task = kind.learn(given)
     rows = given.without("target")
-    with trusting(trust_remote_code):
-        chosen = choose_source(rows, source)
+    with trusting(asked.trust_remote_code):
+        chosen, method = choose_source(rows, asked.source), asked.method
     if method == "auto" and chosen is not None:
         able = [name for name in USUAL if admits(catalog.find("methods", name)(), learned, chosen, rows)]
         method = able[0] if able else method
-    methods = _methods(chosen, method, dict(settings or {}), control)
+    methods = _methods(chosen, method, dict(asked.settings or {}), asked.control)
     for each in methods:
         each.admit(learned, chosen, rows)
     clock.lap("reading")
-    if dry_run:
-        return plan.dry_run(rows, learned, chosen, methods[:1], seed)
-    folder = claim(out, given.origin)
-    facts = _request(given, chosen, methods, [task, seed, precision, backend, control, budget, effort])
-    if not fresh and (done := finished(folder, facts)) is not None:
+    if asked.dry_run:
+        return plan.dry_run(rows, learned, chosen, methods[:1], asked.seed)
+    folder = claim(asked.out, given.origin)
+    choices = [task, asked.seed, asked.precision, asked.backend, asked.control, asked.budget, asked.effort]
+    facts = _request(given, chosen, methods, choices)
+    if not asked.fresh and (done := finished(folder, facts)) is not None:
         return done
     work, sealed = workspace(folder), Sealed(given) if given.target is not None else None
     problem = Problem(
-        rows, None, learned, chosen, None, seed=seed, folder=work, report=report,
-        options={"precision": precision, "backend": backend},
+        rows, None, learned, chosen, None, seed=asked.seed, folder=work, report=asked.report,
+        options={"precision": asked.precision, "backend": asked.backend},
         deadline=None if seconds is None else clock.begun + seconds,
     )  # fmt: skip
     if chosen is None:
@@ -124,15 +101,10 @@ def fit(
         clock.lap(each.name)
     outputs = {name: model.outputs(rows) for name, model in fitted.items()}
     clock.lap("scores")
-    found = judged(learned, methods, outputs, sealed, seed)
+    found = judged(learned, methods, outputs, sealed, asked.seed)
     written = _record(
-        given, learned, chosen, methods, fitted, outputs, found, folder, seed, facts, clock.seconds,
-        [*given.notes, *problem.notes, *found.notes],
-        command=command_line(
-            "fit", [given], task=task, target=named, input=input, roles=roles, kinds=kinds, source=source,
-            method=method, settings=settings, effort=effort, budget=budget, control=control, limit=limit,
-            precision=precision, backend=backend, trust_remote_code=trust_remote_code, seed=seed, out=folder,
-        ),
+        given, learned, chosen, methods, fitted, outputs, found, folder, asked.seed, facts, clock.seconds,
+        [*given.notes, *problem.notes, *found.notes], command=asked.command([given], out=folder),
     )  # fmt: skip
     result = Artefact(fitted[found.shipped], written, [c for c in given.columns if c.role != "unused"], folder)
     artefact.save(result, given.rejects)

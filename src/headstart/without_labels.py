@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from headstart.datasets.read import read
 from headstart.errors import MethodError, UsageError
 from headstart.methods.base import LACKS, Method, Problem, make
 from headstart.nn import prompts
+from headstart.plan import Wanted
 from headstart.record import Clock, data_facts, machine, shown, task_facts, versions
-from headstart.reproduce import command_line
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.trust import trusting
@@ -51,65 +51,44 @@ def applies(labels: Any, target: Any, method: str) -> bool:
     return method == "auto" or "labels" not in catalog.find("methods", method).needs
 
 
-def fit(
-    data: Any,
-    labels: Any,
-    *,
-    source: str | Source = "auto",
-    method: str = "auto",
-    input: str | Sequence[str] | None = None,
-    kinds: Mapping[str, str] | None = None,
-    seed: int = 0,
-    out: str | Path | None = None,
-    dry_run: bool = False,
-    settings: Mapping[str, Any] | None = None,
-    limit: int | None = None,
-    precision: str = "auto",
-    backend: str = "auto",
-    fresh: bool = False,
-    trust_remote_code: str | None = None,
-    unlabelled: Any = None,
-    report: Callable[[str, int, int], None] | None = None,
-) -> Any:
-    """A model that tells the named labels apart. labels: as `headstart.nn.prompts.parse` reads them; the rest as in
-    `headstart.fit`.
+def fit(data: Any, labels: Any, unlabelled: Any, asked: Wanted) -> Any:
+    """A model that tells the named labels apart. labels: as `headstart.nn.prompts.parse` reads them.
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises UsageError HS-USAGE-001 for fewer than two labels,
     MethodError HS-METHOD-003 where the method or the source cannot do it, and what `read` raises.
     """
-    report = report or (lambda stage, done, total: None)
     clock = Clock()
     named = prompts.parse(labels)
     if len(named) < 2:
         raise UsageError("HS-USAGE-001", f"there is one label, {next(iter(named), '')!r}.", "Name two or more.")
     given = data if isinstance(data, Dataset) else read(
-        data, input=input, kinds=kinds, limit=limit, for_prediction=True
+        data, input=asked.input, kinds=asked.kinds, limit=asked.limit, for_prediction=True
     )  # fmt: skip
     rows = given.without("target")
     task = catalog.find("tasks", "classification")(list(named))
-    with trusting(trust_remote_code):
-        chosen = choose_source(rows, source)
+    with trusting(asked.trust_remote_code):
+        chosen = choose_source(rows, asked.source)
     extra = None if unlabelled is None else further(unlabelled, rows)
     how = make(
-        catalog.find("methods", "zeroshot" if method == "auto" else method),
-        {**(settings or {}), "labels": prompts.canonical(labels)},
+        catalog.find("methods", "zeroshot" if asked.method == "auto" else asked.method),
+        {**(asked.settings or {}), "labels": prompts.canonical(labels)},
     )
     how.admit(task, chosen, rows, [] if extra is None else ["unlabelled"])
     clock.lap("reading")
-    if dry_run:
-        return plan.dry_run(rows, task, chosen, [how], seed)
+    if asked.dry_run:
+        return plan.dry_run(rows, task, chosen, [how], asked.seed)
     if chosen is None:
         what, hint = LACKS["source"]
         raise MethodError("HS-METHOD-003", f"{how.name} needs {what}.", hint)
-    folder = claim(out, given.origin)
-    facts = _request(rows, extra, chosen, how, seed, precision)
-    if not fresh and (done := finished(folder, facts)) is not None:
+    folder = claim(asked.out, given.origin)
+    facts = _request(rows, extra, chosen, how, asked.seed, asked.precision)
+    if not asked.fresh and (done := finished(folder, facts)) is not None:
         return done
     work = workspace(folder)
-    extractor = Extractor(chosen, precision=precision, backend=backend, report=report)
+    extractor = Extractor(chosen, precision=asked.precision, backend=asked.backend, report=asked.report)
     problem = Problem(
-        rows, None, task, chosen, extractor, seed=seed, folder=work, report=report,
-        options={"precision": precision}, unlabelled=extra,
+        rows, None, task, chosen, extractor, seed=asked.seed, folder=work, report=asked.report,
+        options={"precision": asked.precision}, unlabelled=extra,
     )  # fmt: skip
     fitted = how.fit(problem)
     clock.lap(how.name)
@@ -118,13 +97,9 @@ def fit(
     details = {**how.hyperparameters(), **(fitted.history[-1] if fitted.history else {})}
     candidate = Candidate(how.name, "transfer", fitted.description, None, None, clock.seconds[how.name], details)
     written = _record(
-        rows, task, chosen, candidate, prediction, folder, seed, facts, extractor,
+        rows, task, chosen, candidate, prediction, folder, asked.seed, facts, extractor,
         rejects=given.rejects, seconds=clock.seconds, notes=[*problem.notes, *extractor.notes],
-        command=command_line(
-            "fit", [given], labels=labels, input=input, kinds=kinds, source=source, method=how.name, settings=settings,
-            unlabelled=unlabelled, limit=limit, precision=precision, backend=backend,
-            trust_remote_code=trust_remote_code, seed=seed, out=folder,
-        ),
+        command=asked.command([given], out=folder),
     )  # fmt: skip
     written.trained = fitted.trained()
     columns = [*(column for column in rows.columns if column.role == "input"), Column(COLUMN, "target", "category")]

@@ -254,3 +254,11 @@ def test_twenty_thousand_rows_stay_on_disk(tmp_path):
     dataset = read(path)
     assert len(dataset) == 20_000
     assert pa.total_allocated_bytes() - before < 100_000  # the rows are mapped, not loaded
+
+
+def test_a_text_cell_in_a_column_of_numbers_is_told():
+    hours = [str(n) for n in range(29)] + ["forty"]
+    rows = {"hours": hours, "code": ["a1", "2"] * 15, "size": list(range(30)), "label": ["a", "b"] * 15}
+    told = [note for note in read(rows, target="label").notes if note.startswith("Columns")]
+    assert len(told) == 1 and '"hours"' in told[0] and 'row 30 holds "forty"' in told[0]
+    assert not read(rows, target="label", kinds={"hours": "category"}).notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,35 @@ def target_problems(
             "Mend the row, or ask for the kind category to take all values as names.",
         )
     ]
+
+
+def strays(table: pa.Table, columns: list[Column], numbers: list[int], asked: Collection[str]) -> list[str]:
+    """A line for each column that is no input of numbers because of a cell in ten or fewer, where inputs are numbers
+    and categories. asked: those whose kind or role the caller named.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found: list[str] = []
+    if not {column.kind for column in columns if column.role == "input"} <= {"number", "category"}:
+        return found
+    for column in columns:
+        values = table.column(column.name)
+        free = column.role in ("input", "unused") and column.name not in asked
+        if not free or not pa.types.is_string(values.type):
+            continue
+        there = pc.invert(_missing(values))
+        number = pc.and_(pc.match_substring_regex(values, series.NUMERIC), there)
+        stray = pc.and_(pc.invert(pc.match_substring_regex(values, series.NUMERIC)), there)
+        odd, total = pc.sum(stray).as_py() or 0, pc.sum(there).as_py() or 0
+        if odd and (pc.sum(number).as_py() or 0) >= 0.9 * total:
+            row = pc.index(pc.fill_null(stray, False), True).as_py()
+            found.append(
+                f'Columns: "{column.name}" is {"left out" if column.role == "unused" else "a category"} though all but '
+                f'{odd:,} of its cells are numbers; row {numbers[row]} holds "{str(values[row])[:40]}". Mend it, or '
+                f"say --kind {column.name}=category."
+            )
+    return found
 
 
 def bad_rows(

@@ -171,6 +171,7 @@ def typed(
         for_prediction=options.for_prediction,
     )
     table, filled = series.mended(table, columns)
+    told = [*told, *checks.strays(table, columns, parsed.numbers, {*options.kinds, *wanted})]
     goals = [column for column in columns if column.role == "target" and labelled]
     raise_all(
         [

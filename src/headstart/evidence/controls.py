@@ -42,7 +42,7 @@ def detectors(source: Source | None, first: Method | None = None) -> list[Method
     if source is not None and any(True for _ in source.network.parameters()):
         names.append("untrained")
     found: list[Method] = [catalog.find("methods", name)() for name in names]
-    if first is None or first.role == "control":
+    if first is None or first.role == "control" or "anomalies" not in first.tasks:
         return found
     return [replace(each, of=first.name, **first.hyperparameters()) if each.name == "untrained" else each  # type: ignore[call-arg]
             for each in found]  # fmt: skip
