@@ -89,10 +89,13 @@ def opened(place: str, config: Json, known: Json) -> ChronosBolt:
 
 
 def _model() -> Any:
-    """The class of the package. Raises EnvironmentProblem HS-ENV-001 where it is not installed."""
+    """The package's model, which says of every tensor that it lacks it; the package's own would draw its patch layers.
+
+    Raises EnvironmentProblem HS-ENV-001 where the package is not installed.
+    """
     if importlib.util.find_spec("chronos") is None:
         raise missing_package("chronos-forecasting", "timeseries")
     heal()
     from chronos import chronos_bolt
 
-    return getattr(chronos_bolt, ARCHITECTURE)
+    return type(ARCHITECTURE, (getattr(chronos_bolt, ARCHITECTURE),), {"_keys_to_ignore_on_load_missing": None})
