@@ -109,9 +109,9 @@ def fit(
     if task is not None and catalog.find("tasks", task).unsupervised:
         from headstart import unsupervised
 
-        others = {"horizon": horizon, "season": season, "unlabelled": unlabelled, "labels": labels, "items": items}
-        if said := [f"--{name}" for name, value in others.items() if value is not None]:
-            raise UsageError("HS-USAGE-001", f"{', '.join(said)} says nothing to the task {task}.", "Leave it out.")
+        unsupervised.refuse(
+            task, horizon=horizon, season=season, unlabelled=unlabelled, labels=labels, items=items, users=users
+        )
         return unsupervised.fit(data, task, target, asked)
     if labels is not None:
         from headstart import without_labels
@@ -249,12 +249,11 @@ def claim(out: str | Path | None, origin: str) -> Path:
     folder = Path(out) if out is not None else Path("runs") / (Path(origin).stem or "run")
     if folder.is_file():
         raise UsageError("HS-USAGE-002", f"{folder} is a file.", "Name a folder with --out.")
-    if folder.is_dir() and not (folder / "model.json").is_file():
-        others = [path.name for path in folder.iterdir() if path.name != ".work"]
-        if others:
-            raise UsageError(
-                "HS-USAGE-002", f"{folder} holds other things ({others[0]}).", "Name an empty folder with --out."
-            )
+    mine = not folder.is_dir() or (folder / "model.json").is_file()
+    if others := [] if mine else [path.name for path in folder.iterdir() if path.name != ".work"]:
+        raise UsageError(
+            "HS-USAGE-002", f"{folder} holds other things ({others[0]}).", "Name an empty folder with --out."
+        )
     return folder
 
 

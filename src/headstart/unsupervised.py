@@ -25,6 +25,7 @@ from headstart.cache import key
 from headstart.datasets import points
 from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
+from headstart.errors import UsageError
 from headstart.evidence.controls import detectors
 from headstart.evidence.splits import Sealed
 from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
@@ -47,6 +48,12 @@ LEAST = 6
 
 SHOWN, STRANGEST = 24, 3
 """Series that the record shows, and stretches of each."""
+
+
+def refuse(task: str, **options: Any) -> None:
+    """Raise UsageError HS-USAGE-001 where options that say nothing to such a task are given."""
+    if said := [f"--{name}" for name, value in options.items() if value is not None]:
+        raise UsageError("HS-USAGE-001", f"{', '.join(said)} says nothing to the task {task}.", "Leave it out.")
 
 
 def fit(data: Any, task: str, target: str | Sequence[str] | None, asked: Wanted) -> Any:

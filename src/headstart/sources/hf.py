@@ -2,10 +2,10 @@
 
 Text encoders, the encoder half of encoder-decoders, decoder-only models, image models; models of speech are handed to
 `headstart.sources.speech`, those that forecast series to `headstart.sources.timesfm` and
-`headstart.sources.chronos_bolt`. What differs between them is
-found by looking, not by a table of names: whether the first position sees the last one tells a decoder (then the last
-token is pooled), a ``get_encoder`` that is a part of an encoder-decoder is cut out, and a ``1_Pooling`` folder of
-sentence-transformers is followed. No code of a repository runs unless the user names that repository as trusted.
+`headstart.sources.chronos_bolt`. What differs between them is found by looking, not by a table of names: whether the
+first position sees the last one tells a decoder (then the last token is pooled), a ``get_encoder`` that is a part of an
+encoder-decoder is cut out, and a ``1_Pooling`` folder of sentence-transformers is followed. No code of a repository
+runs unless the user names that repository as trusted.
 """
 
 from __future__ import annotations
@@ -173,17 +173,20 @@ def open_model(place: str, *, trust_remote_code: str | None = None, card: Json |
     _choose_pooling(source, place)
     tensors = weights.state(network)
     source.card = Card(
-        name=known.get("name", place),
+        **_card(place, type(network).__name__, known),
         modality=_modality(reader),
-        architecture=known.get("architecture", type(network).__name__),
         width=int(source.forward(source.example()).pooled.shape[1]),
         parameters=sum(p.numel() for p in network.parameters()),
-        origin=known.get("origin", place),
-        licence=known.get("licence", _licence(place)),
         digest=weights.digest(tensors),
-        description=known.get("description", ""),
     )
     return source
+
+
+def _card(place: str, architecture: str, known: Json) -> Json:
+    """What a card says that is not read off the network. known: fields known beforehand."""
+    found = {"name": place, "architecture": architecture, "origin": place, "licence": "", "description": ""}
+    found |= {name: value for name, value in known.items() if name in found}
+    return {**found, "licence": found["licence"] or _licence(place)}
 
 
 def _of_sounds(model: Any, place: str, settings: Json, info: Json, known: Json) -> Source:
@@ -193,13 +196,7 @@ def _of_sounds(model: Any, place: str, settings: Json, info: Json, known: Json) 
     missing = sorted(name for name in info["missing_keys"] if not name.startswith(("decoder.", "masked_spec")))
     mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"]}
     weights.mismatch(place, missing, [], sorted(mismatched))
-    card = {
-        "name": known.get("name", place),
-        "architecture": known.get("architecture", type(model).__name__),
-        "origin": known.get("origin", place),
-        "licence": known.get("licence") or _licence(place),
-        "description": known.get("description", ""),
-    }
+    card = _card(place, type(model).__name__, known)
     opened = spectrogram.opened if settings["config"]["model_type"] in spectrogram.EXTRACTORS else speech.opened
     return opened(model, place, settings, _json(place, "preprocessor_config.json"), card)
 
@@ -212,13 +209,7 @@ def _forecaster(config: Json) -> str:
 
 
 def _that_forecasts(provider: str, place: str, config: Json, known: Json) -> Source:
-    card = {
-        "name": known.get("name", place),
-        "architecture": known.get("architecture", (config.get("architectures") or [config["model_type"]])[0]),
-        "origin": known.get("origin", place),
-        "licence": known.get("licence") or _licence(place),
-        "description": known.get("description", ""),
-    }
+    card = _card(place, (config.get("architectures") or [config["model_type"]])[0], known)
     source: Source = importlib.import_module(f"headstart.sources.{provider}").opened(place, config, card)
     return source
 
