@@ -87,7 +87,9 @@ def whole(path: Path, taken: dict[str, list[str]], train: list[str], test: list[
     return path
 
 
-def users(folder: Path, occupations: list[str], objective: str, everything: bool, seed: int) -> None:
+def users(
+    folder: Path, occupations: list[str], objective: str, everything: bool, method: str = "auto", seed: int = 0
+) -> None:
     every = ratings()
     films = {row["movie_id"]: row for row in every}
     items = write(
@@ -109,7 +111,7 @@ def users(folder: Path, occupations: list[str], objective: str, everything: bool
         source = folder / f"other than {occupation}"
         headstart.pretrain(write(folder / "others.csv", others), source, roles=COLUMNS, objective=objective, seed=seed)
         made = (whole if everything else lists)(folder / "rows.jsonl", taken, train, test)
-        run = fitted(made, items, str(source), folder / occupation)
+        run = fitted(made, items, str(source), folder / occupation, method)
         verdict, start = run.record.verdict, run.record.head_start
         scores = {each.name: each.test for each in run.record.candidates}
         reached_by = run.record.chosen_transfer
@@ -147,8 +149,8 @@ def users(folder: Path, occupations: list[str], objective: str, everything: bool
 ROLES = {"user": "user", "history": "item", "next": "target", "split": "split"}
 
 
-def fitted(rows: Path, items: Path, source: str, out: Path):
-    return headstart.fit(rows, roles=ROLES, kinds=KINDS, items=items, source=source, out=out)
+def fitted(rows: Path, items: Path, source: str, out: Path, method: str):
+    return headstart.fit(rows, roles=ROLES, kinds=KINDS, items=items, source=source, out=out, method=method)
 
 
 def control(rows: Path, items: Path) -> float:
@@ -393,6 +395,7 @@ def main() -> None:
         "--occupations", default="student,other,educator,administrator,engineer,programmer,librarian,writer"
     )
     parser.add_argument("--objective", default="auto", help="users: what the source learns, ease or sasrec")
+    parser.add_argument("--method", default="auto", help="users: auto, ease or sasrec")
     parser.add_argument("--whole", action="store_true", help="users: whole histories, in place of 5 interactions each")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train", default="40,150", help="texts: users of the target that train")
@@ -403,7 +406,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "users":
-            users(Path(folder), given.occupations.split(","), given.objective, given.whole, 0)
+            users(Path(folder), given.occupations.split(","), given.objective, given.whole, given.method)
         elif given.what == "texts":
             texts(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
         elif given.what == "people":
