@@ -4,8 +4,9 @@
     python benchmarks/tables.py adult --targets Sales Tech-support
     python benchmarks/tables.py housing --labels 50 200 1000
     python benchmarks/tables.py overlap
+    python benchmarks/tables.py choice
 
-Four questions on real tables, which are fetched as `headstart data` does it:
+Five questions on real tables, which are fetched as `headstart data` does it:
 
 - columns: three tables whose columns are renamed and shuffled, and of which the rows are others (another occupation,
   another half of California, another division of the shop). How many columns are aligned without help?
@@ -16,6 +17,9 @@ Four questions on real tables, which are fetched as `headstart data` does it:
 
 - overlap: of 3 000 other rows some were put among those of the source. How many are told from rows that are equal by
   chance, with all columns, without the one that divides the tables, and without telling ones, so that many are equal?
+
+- choice: with 100 labels of one occupation, is boosting on them alone or on both tables taken, by one cross-validation
+  or by the mean of four, by accuracy or by the loss? No source takes part.
 
 Source columns keep their names in the second and third. Each fit is ``headstart.fit`` as a user calls it (``--method
 auto``) and is made twice: where the source keeps no rows, the controls are boosting or a linear model on the target
@@ -38,12 +42,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import headstart
 from headstart.datasets import shelf
 from headstart.evidence import contamination
+from headstart.methods.base import Problem
+from headstart.methods.baseline import Baseline
+from headstart.methods.pooled import Pooled
 from headstart.nn import row_hashes
 from headstart.sources.schema_matching import Profile, match
+from headstart.tasks.base import infer_task
 
 Columns = dict[str, list[Any]]
 
@@ -259,6 +268,55 @@ def distinct(columns: Columns) -> Columns:
     return {name: list(values) for name, values in zip(columns, zip(*rows))}
 
 
+class Rows:
+    """In the place of a source: rows that it keeps, and nothing else."""
+
+    network, in_context, card = torch.nn.Identity(), (), argparse.Namespace(name="rows")
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+
+    def rows(self) -> Columns:
+        return self.columns
+
+
+def choice(given: argparse.Namespace) -> None:
+    """Which control each way of choosing takes, by out-of-fold scores of four draws of the folds, and what it gets."""
+    whole = distinct(table("adult"))
+    got = dict.fromkeys(("accuracy", "accuracy x 4", "loss", "loss x 4", "pooled"), 0.0)
+    jobs, counts = np.unique(np.array([str(job) for job in whole["occupation"]]), return_counts=True)
+    named = given.targets or jobs[np.argsort(-counts, kind="stable")][:OCCUPATIONS].tolist()
+    for job in named:
+        mine = np.array([str(value) == job for value in whole["occupation"]])
+        ours, theirs = part(whole, np.flatnonzero(mine)), part(whole, others(mine, given))
+        del ours["occupation"], theirs["occupation"]
+        order = np.random.default_rng([given.seed, 1]).permutation(len(ours["income"]))
+        train, test = (
+            headstart.read(part(ours, rows), target="income")
+            for rows in (order[:LABELS], order[LABELS : LABELS + given.test])
+        )
+        task, leaves, tested = infer_task(train), 0, []
+        y, truth = (task.encode(rows.targets()) for rows in (train, test))
+        scores, losses = np.zeros((2, 4)), np.zeros((2, 4))
+        for seed in range(4):
+            for place, method in enumerate((Baseline(), Pooled(leaves=leaves))):
+                fitted = method.fit(Problem(train, None, task, Rows(theirs), None, seed=seed))  # type: ignore[arg-type]
+                outside = np.asarray(fitted.cv_outputs, float)
+                scores[place, seed] = task.score(outside, y)
+                losses[place, seed] = float(task.loss(torch.as_tensor(outside), task.collate(y))["loss"])
+                leaves = fitted.trees.leaves if place else leaves
+                tested += [task.score(fitted.outputs(test.without("target")), truth)] if seed == 0 else []
+        better = {
+            "accuracy": scores[1, 0] > scores[0, 0], "accuracy x 4": scores[1].mean() > scores[0].mean(),
+            "loss": losses[1, 0] < losses[0, 0], "loss x 4": losses[1].mean() < losses[0].mean(), "pooled": True,
+        }  # fmt: skip
+        for way, pooled in better.items():
+            got[way] += tested[int(pooled)] / len(named)
+        taken = ", ".join(way for way, pooled in better.items() if pooled)
+        print(f"{job:<18} test: alone {tested[0]:.3f}, pooled {tested[1]:.3f}, which is taken by {taken}", flush=True)
+    print({way: round(score, 4) for way, score in got.items()})
+
+
 def housing(given: argparse.Namespace) -> list[dict[str, Any]]:
     """North to south."""
     whole = table("california_housing")
@@ -269,7 +327,7 @@ def housing(given: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=("columns", "overlap", "adult", "housing"))
+    parser.add_argument("what", choices=("columns", "overlap", "choice", "adult", "housing"))
     parser.add_argument("--targets", nargs="*", help="occupations; the ten largest by default")
     parser.add_argument("--labels", nargs="*", type=int)
     parser.add_argument("--test", type=int, default=5000, help="test rows at most")
@@ -285,6 +343,9 @@ def main() -> None:
         return
     if given.what == "overlap":
         overlaps(given.seeds)
+        return
+    if given.what == "choice":
+        choice(given)
         return
     found = (adult if given.what == "adult" else housing)(given)
     for kind in ("alone", "pooled too"):

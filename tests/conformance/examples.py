@@ -287,12 +287,15 @@ def tiny_tabicl(folder: Path, kind: str = "classifier") -> Source:
     return tabicl.open_model(str(folder / "tiny.ckpt"))
 
 
-def tiny_tabpfn(folder: Path, kind: str = "classifier") -> Source:
+def tiny_tabpfn(folder: Path, kind: str = "classifier", architecture: str = "tabpfn_v2") -> Source:
     """A TabPFN network of width 16, from a checkpoint in the library's format."""
     from headstart.sources import tabpfn
 
-    sizes = {"emsize": 16, "nlayers": 2, "nhead": 2, "features_per_group": 2, "num_buckets": 12, "seed": 0}
+    width = "embed_dim" if architecture.startswith("tabpfn_v3") else "emsize"
+    sizes = {width: 16, "nlayers": 2, "num_buckets": 12} | ({"nhead": 2} if width == "emsize" else {})
     facts = {"config": {**sizes, "max_num_classes": 10 if kind == "classifier" else 0}}
+    if architecture != "tabpfn_v2":  # the first version did not say
+        facts["architecture_name"] = architecture
     with torch.random.fork_rng(devices=[]):
         state = _away_from_zero(tabpfn.Tabpfn.drawn(facts))
     if kind == "regressor":

@@ -78,6 +78,18 @@ def test_the_method_and_the_source_keep_their_contracts(home, library):
     assert source.card.parameters == sum(value.numel() for value in source.network.buffers()) > 1000
 
 
+@pytest.mark.parametrize("architecture", ["tabpfn_v2_5", "tabpfn_v2_6", "tabpfn_v3", "tabpfn_v3_5"])
+def test_later_versions_of_tabpfn_are_read_as_well(home, architecture):
+    rows = rows_of_people()
+    source = tiny_tabpfn(home, "classifier", architecture).settled(rows)
+    both = architecture == "tabpfn_v3_5"
+    assert source.in_context == ("classification", *["regression"] * both)
+    assert source.card.licence.endswith("for no commercial use")
+    fitted = Incontext(members=1).fit(Problem(rows, None, infer_task(rows), source, None))
+    outputs = fitted.outputs(rows)
+    assert np.isfinite(outputs).all() and np.ptp(outputs) > 1e-3
+
+
 def test_edges_of_bins_are_no_weights(home):
     source = tiny_tabpfn(home, "regressor")
     fresh = source.untrained(1)

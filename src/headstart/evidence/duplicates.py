@@ -8,6 +8,7 @@ distinct rows duplicates by the hundred.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -21,6 +22,17 @@ _LOCAL = 0.001  # or 1 000 times nearer than its own 10th neighbour (d goes with
 _NEIGHBOURS = 10
 _NARROW = 16  # under this width neighbours lie close by chance, and only exact twins are told
 _CELLS = 16_000_000  # similarities held at once: 64 MB
+
+
+COMMON = 3
+"""Rows of a table from which on equal ones are a value that comes again and again, not one row that stands twice."""
+
+
+def common(known: Sequence[str], rows: Sequence[str]) -> Array:
+    """Which rows [m] are equal to `COMMON` or more of those known, by their digests: of a table of few columns with few
+    values nearly all, and new rows will be so as well. bool [m]."""
+    counts = Counter(known)
+    return np.fromiter((counts[digest] >= COMMON for digest in rows), dtype=bool, count=len(rows))
 
 
 def exact_straddlers(train: Sequence[str], test: Sequence[str]) -> Array:

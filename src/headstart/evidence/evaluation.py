@@ -17,13 +17,13 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.evidence import curves
 from headstart.evidence.allowance import affordable, before_folds, late, limited, of_fold, takes_time
-from headstart.evidence.duplicates import merge_groups
 from headstart.evidence.entries import Entry, Evaluation
 from headstart.evidence.folds import repeated_folds
 from headstart.evidence.learners import Pool, learner_of, take
 from headstart.evidence.learning import LEAST, SHARE, Curves, Track, Way
 from headstart.evidence.matching import Matching
 from headstart.evidence.splits import Split, group_ids, time_order
+from headstart.evidence.twins import together
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.selection import FEW, out_of_fold
@@ -237,12 +237,6 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method], effort:
         take(shipped.outputs, everything), take(targets, everything), [values[i] for i in everything],
         curve_seconds=seconds, comparisons=comparisons, matched=matched,
     )  # fmt: skip
-
-
-def together(rows: Dataset) -> np.ndarray | None:
-    """Codes [N] of rows that share a fold: groups, and rows with the same input; None where every row stands alone."""
-    codes = merge_groups(group_ids(rows), rows.fingerprints())
-    return None if codes is None or len(np.unique(codes)) == len(rows) else codes
 
 
 def _whole(problem: Problem, method: Method, rows: Dataset) -> Problem:

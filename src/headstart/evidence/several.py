@@ -24,6 +24,7 @@ from headstart.evidence.folds import repeated_folds
 from headstart.evidence.learners import take
 from headstart.evidence.separately import Separately, model_of, separately
 from headstart.evidence.splits import Split, group_ids, time_order
+from headstart.evidence.twins import together
 from headstart.evidence.verdict import BOOTSTRAP, KFOLD, corrected_kfold, decide, paired_bootstrap
 from headstart.methods.base import Fitted, Method, Problem
 from headstart.methods.bundle import Bundle
@@ -234,7 +235,7 @@ def _by_folds(problem: Problem, parts: Split, methods: Sequence[Method]) -> Eval
     gradient = any(method.gradients and method.role == "transfer" for method in methods)
     values = rows.targets()
     pairs = repeated_folds(
-        len(rows), task.strata(values), evaluation.together(rows), time=time_order(rows), folds=5,
+        len(rows), task.strata(values), together(rows), time=time_order(rows), folds=5,
         repeats=1 if gradient else 4, seed=problem.seed,
     )  # fmt: skip
     pairs = parts.judging(pairs)

@@ -42,10 +42,9 @@ class Tabpfn(InContextNetwork):
 
     @staticmethod
     def does(facts: Json, state: State) -> tuple[str, ...]:
-        """See `InContextNetwork.does`; what predicts numbers has the edges of its bins."""
-        numbers = any(name.endswith("borders") for name in state)
-        classes = int(facts["config"].get("max_num_classes", -1)) > 0 and (not numbers or architecture(facts) == BOTH)
-        return (*["classification"] * classes, *["regression"] * numbers)
+        """See `InContextNetwork.does`; as the library decides it, by the number of classes."""
+        classes = int(facts["config"].get("max_num_classes", -1)) > 0
+        return (*["classification"] * classes, *["regression"] * (not classes or architecture(facts) == BOTH))
 
     @staticmethod
     def drawn(facts: Json) -> State:
