@@ -72,6 +72,7 @@ def test_without_a_source_a_control_answers(machines, tmp_path):
     record = fit(machines, tmp_path / "run", target="odd").record
     assert record.chosen_transfer is None and record.verdict is None and record.shipped == "matrix_profile"
     assert any("no pretrained source" in note for note in record.notes)
+    assert record.shipped_because == "it is the usual one without a source; nothing is chosen by labels"
 
 
 def test_few_labelled_series_give_no_interval(machines, tmp_path):

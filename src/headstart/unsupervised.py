@@ -108,7 +108,9 @@ def fit(data: Any, task: str, target: str | Sequence[str] | None, asked: Wanted)
         clock.lap(each.name)
     outputs = {name: model.outputs(rows) for name, model in fitted.items()}
     clock.lap("scores")
-    found = judged(learned, methods, outputs, sealed, asked.seed)
+    usual = f"it is the usual one {'without a' if chosen is None else 'with such a'} source"
+    why = usual if asked.method == "auto" else "it was asked for"
+    found = judged(learned, methods, outputs, sealed, asked.seed, why)
     written = _record(
         given, learned, chosen, methods, fitted, outputs, found, folder, asked.seed, facts, clock.seconds,
         [*given.notes, *problem.notes, *found.notes], command=asked.command([given], out=folder),
@@ -144,15 +146,14 @@ class Judged:
 
 
 def judged(
-    task: Task, methods: Sequence[Method], outputs: Mapping[str, Outputs], sealed: Sealed | None, seed: int
+    task: Task, methods: Sequence[Method], outputs: Mapping[str, Outputs], sealed: Sealed | None, seed: int, why: str
 ) -> Judged:
-    """Open the labels once and compare the first method with every control."""
+    """Open the labels once and compare the first method with every control. why: it is the first."""
     roles = {method.name: method.role for method in methods}
     first = next(iter(outputs))
-    usual = "what is asked where there is no source" if roles[first] == "control" else "it was asked for"
-    found = Judged(first, f"{usual}; nothing is chosen by labels")
+    found = Judged(first, f"{why}; nothing is chosen by labels")
     if sealed is None:
-        found.because = "there are no labels, so nothing could be compared"
+        found.because = f"{why}; there are no labels, so nothing could be compared"
         return found
     found.targets = task.encode(sealed.open(list(outputs)))
     statistics = {name: task.statistics(each, found.targets) for name, each in outputs.items()}

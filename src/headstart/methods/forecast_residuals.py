@@ -7,8 +7,8 @@ quantiles. Where y is the value, m the median and q the 10 % or the 90 % quantil
 
 so 1 is the edge of a band of usual width, and a stretch of which the source is too sure does not outweigh all others.
 The first steps, which have no history, are forecast from behind, with time reversed. The largest score of the channels
-counts. On the development group of `benchmarks/anomalies.py` this was level with the residual alone and the pinball
-loss (VUS-PR 0.380, 0.378, 0.375), and 6 steps ahead were better than 12, 24 and 48 (0.358, 0.334, 0.352).
+counts. On the development group of `benchmarks/anomalies.py` this was level with the residual alone and with the
+pinball loss; 6 steps ahead were better than 12, 24 and 48, and averages over windows worse.
 
 Malhotra et al. 2015, Long short term memory networks for anomaly detection in time series, ESANN.
 """
