@@ -41,8 +41,8 @@ class AdjustedFitted(Fitted):
         task: Any = self.task
         rest, added = taken_off(dataset, task.horizon)
         found = task.in_units(self.inner.outputs(rest), rest) + added[:, :, None]  # [N,H,Q] in the user's units
-        bounds = np.array([windows.ranged(np.asarray(sample[0], np.float64)) for sample in dataset.samples()])
-        return np.asarray((found - bounds[:, 0, None, None]) / bounds[:, 1, None, None]).reshape(len(found), -1)
+        outputs: Outputs = task.in_ranges(found, dataset)
+        return outputs
 
     def trained(self) -> list[LayerRow]:
         """That of the forecaster."""

@@ -162,10 +162,9 @@ class BoostingFitted(Fitted):
 
         source = self.extractor.source
         source.with_network(source.network).save(folder / "source")
-        state, arrays = self.reader.state()
-        tensors = {"weight": self.weight, "bias": self.bias, "source.weight": self.readout[0]} | {
-            "source.bias": self.readout[1], **{f"columns.{name}": value for name, value in arrays.items()}
-        }  # fmt: skip
+        state, arrays = self.reader.state("columns.")
+        readout = {"source.weight": self.readout[0], "source.bias": self.readout[1]}
+        tensors = {"weight": self.weight, "bias": self.bias, **readout, **arrays}
         save_file({name: np.ascontiguousarray(each) for name, each in tensors.items()}, folder / "boosting.safetensors")
         facts = {"columns": state, "trees": vars(self.trees), "start": self.start, "history": self.history}
         (folder / "boosting.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -180,8 +179,7 @@ class BoostingFitted(Fitted):
         facts = json.loads((folder / "boosting.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "boosting.safetensors")
         try:
-            arrays = {name.removeprefix("columns."): v for name, v in tensors.items() if name.startswith("columns.")}
-            reader = TableFeatures.restore(facts["columns"], arrays)
+            reader = TableFeatures.restore(facts["columns"], tensors, "columns.")
             weight, bias = tensors["weight"], tensors["bias"]
             readout = tensors["source.weight"], tensors["source.bias"]
             if weight.shape[:1] != bias.shape or readout[0].shape[:1] != readout[1].shape or len(bias) != task.width:

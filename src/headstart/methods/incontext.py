@@ -119,8 +119,8 @@ class IncontextFitted(Fitted):
         from safetensors.numpy import save_file
 
         self.source.with_network(self.source.network).save(folder / "source")
-        state, arrays = self.reader.state()
-        tensors = {"X": self.X, "y": self.y, **{f"columns.{name}": value for name, value in arrays.items()}}
+        state, arrays = self.reader.state("columns.")
+        tensors = {"X": self.X, "y": self.y, **arrays}
         save_file({name: np.ascontiguousarray(each) for name, each in tensors.items()}, folder / "context.safetensors")
         facts = {"columns": state, "seed": self.seed, "history": self.history}
         (folder / "incontext.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -135,8 +135,7 @@ class IncontextFitted(Fitted):
         facts = json.loads((folder / "incontext.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "context.safetensors")
         try:
-            arrays = {name.removeprefix("columns."): v for name, v in tensors.items() if name.startswith("columns.")}
-            reader = TableFeatures.restore(facts["columns"], arrays)
+            reader = TableFeatures.restore(facts["columns"], tensors, "columns.")
             X, y = tensors["X"], tensors["y"]
             if X.shape != (len(y), sum(plan.columns for plan in reader.plans)):
                 raise ValueError(f"{list(X.shape)} values for {len(y)} rows")

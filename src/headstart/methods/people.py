@@ -30,6 +30,9 @@ HALVES = (0.0, 0.03, 0.1, 0.3, 1.0)
 CUTS = (1, 3, 10)
 """Items of a history after which it is cut off to choose h."""
 
+PREFIX = "people."
+"""Of the names of arrays."""
+
 FOLDS = 3
 CLEARLY = 2.0
 """Standard errors by which features must be ahead: the best of many strengths is ahead by chance, too."""
@@ -69,16 +72,15 @@ class People:
 
     def state(self) -> tuple[Json, dict[str, Array]]:
         """Numbers and arrays."""
-        facts, arrays = self.reader.state()
-        named = {f"people.{name}": np.ascontiguousarray(value) for name, value in arrays.items()}
-        return {"reader": facts, "half": self.half}, {**named, "people.weights": self.weights}
+        facts, arrays = self.reader.state(PREFIX)
+        named = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        return {"reader": facts, "half": self.half}, {**named, f"{PREFIX}weights": self.weights}
 
     @classmethod
     def restore(cls, facts: Json, arrays: dict[str, Array], items: int) -> People:
         """What `state` gave. Raises KeyError or ValueError where something is missing or misshapen."""
-        own = {name.removeprefix("people."): value for name, value in arrays.items() if name.startswith("people.")}
-        weights = own.pop("weights")
-        reader = TableFeatures.restore(facts["reader"], own)
+        weights = arrays[f"{PREFIX}weights"]
+        reader = TableFeatures.restore(facts["reader"], arrays, PREFIX)
         if weights.shape != (reader.width, items):
             raise ValueError(f"misshapen weights of features {list(weights.shape)}")
         return cls(reader, weights, float(facts["half"]))
@@ -96,16 +98,18 @@ def _read(reader: TableFeatures, rows: Dataset) -> Array:
     if not set(names) <= {column.name for column in rows.columns}:
         return np.zeros((len(rows), reader.width), np.float32)
     F = np.asarray(reader.transform(view(rows)), np.float32)
-    known = np.array([any(value is not None for value in row) for row in zip(*(rows.values(name) for name in names))])
-    F[~known] = 0
+    F[~_told_of(rows, names)] = 0
     return F
 
 
 def knows(rows: Dataset) -> Array:
     """Whether anything is known of the user of each row besides the history [N]."""
     names = [column.name for column in rows.with_role("feature")]
-    if not names:
-        return np.zeros(len(rows), bool)
+    return _told_of(rows, names) if names else np.zeros(len(rows), bool)
+
+
+def _told_of(rows: Dataset, names: Sequence[str]) -> Array:
+    """Whether any of these columns has a value [N]."""
     return np.array([any(value is not None for value in row) for row in zip(*(rows.values(name) for name in names))])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -105,15 +105,16 @@ class TableFeatures(Featurizer):
         ends = np.cumsum([plan.wide for plan in self.plans])
         return {plan.name: slice(int(end) - plan.wide, int(end)) for plan, end in zip(self.plans, ends)}
 
-    def state(self) -> tuple[Json, dict[str, Array]]:
-        """The plans as JSON, mean and spread as arrays."""
-        return {"plans": [vars(plan) for plan in self.plans]}, {"mean": self.mean, "spread": self.spread}
+    def state(self, prefix: str = "") -> tuple[Json, dict[str, Array]]:
+        """The plans as JSON, mean and spread as arrays, whose names begin with ``prefix``."""
+        arrays = {f"{prefix}mean": self.mean, f"{prefix}spread": self.spread}
+        return {"plans": [vars(plan) for plan in self.plans]}, arrays
 
     @classmethod
-    def restore(cls, data: Json, arrays: dict[str, Array]) -> TableFeatures:
-        """The featurizer that gave this `state`."""
+    def restore(cls, data: Json, arrays: Mapping[str, Array], prefix: str = "") -> TableFeatures:
+        """The featurizer that gave this `state`; further arrays are left alone."""
         plans = [Plan(plan["name"], plan["kind"], tuple(plan["levels"]), plan["width"]) for plan in data["plans"]]
-        features = cls(plans, arrays["mean"], arrays["spread"])
+        features = cls(plans, arrays[f"{prefix}mean"], arrays[f"{prefix}spread"])
         if features.mean.shape != (features.width,) or features.spread.shape != (features.width,):
             raise ValueError("misshapen mean or spread")
         return features

@@ -217,9 +217,7 @@ def unpickled(path: Path) -> tuple[Json, dict[str, torch.Tensor]]:
 
     Raises SourceError HS-SOURCE-008 for a damaged file, one that holds code and one that says nothing of its network.
     """
-    tensors = weights.read_pickled(path, "state_dict")
-    facts = dict(torch.load(path, map_location="cpu", weights_only=True))
-    facts.pop("state_dict")
+    tensors, facts = weights.read_checkpoint(path, "state_dict")
     if not isinstance(facts.get("config"), dict):
         raise SourceError("HS-SOURCE-008", f"{path} holds no configuration of its network.", "Take another checkpoint.")
     return facts, tensors

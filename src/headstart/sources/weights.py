@@ -155,18 +155,23 @@ def read_pickled(path: Path, inside: str = "") -> dict[str, torch.Tensor]:
 
     Raises SourceError HS-SOURCE-008 for a damaged file and for one that holds anything but tensors.
     """
+    return read_checkpoint(path, inside)[0]
+
+
+def read_checkpoint(path: Path, inside: str = "") -> tuple[dict[str, torch.Tensor], Json]:
+    """The tensors as by `read_pickled`, and what else the file holds beside the entry ``inside``."""
     import pickle
 
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        tensors = tensors[inside] if inside else tensors
+        whole = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = whole[inside] if inside else whole
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         raise SourceError(
             "HS-SOURCE-008", f"{path} is damaged, or holds code; only tensors are accepted.", "Nothing of it ran."
         ) from error
     if not isinstance(tensors, Mapping) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise SourceError("HS-SOURCE-008", f"{path} does not hold a table of tensors.", "Save a state_dict.")
-    return dict(tensors)
+    return dict(tensors), {name: value for name, value in whole.items() if name != inside} if inside else {}
 
 
 def fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], name: str) -> nn.Module:

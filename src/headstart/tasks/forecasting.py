@@ -230,5 +230,16 @@ class Forecasting(Task):
 
     def in_units(self, output: Outputs, rows: Dataset) -> Array:
         """Quantiles [N,H,Q] in the user's units."""
-        bounds = np.array([windows.ranged(np.asarray(sample[0], np.float64)) for sample in rows.samples()])
-        return np.asarray(self.quantiles(output) * bounds[:, 1, None, None] + bounds[:, 0, None, None])
+        low, size = _ranges(rows)
+        return np.asarray(self.quantiles(output) * size + low)
+
+    def in_ranges(self, values: Array, rows: Dataset) -> Outputs:
+        """The outputs [N,H Q] whose quantiles in the units of the series are ``values`` [N,H,Q]."""
+        low, size = _ranges(rows)
+        return np.asarray((values - low) / size).reshape(len(values), -1)
+
+
+def _ranges(rows: Dataset) -> tuple[Array, Array]:
+    """Low end and size [N,1,1] of the range of each row's history."""
+    bounds = np.array([windows.ranged(np.asarray(sample[0], np.float64)) for sample in rows.samples()])
+    return bounds[:, 0, None, None], bounds[:, 1, None, None]
