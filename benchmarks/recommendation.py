@@ -4,6 +4,7 @@
     python benchmarks/recommendation.py items     new items without interactions, by title and genres
     python benchmarks/recommendation.py texts     two catalogues without a common item or user, by title and genres
     python benchmarks/recommendation.py people    users without a history, by age, sex and occupation
+    python benchmarks/recommendation.py elsewhere two catalogues without a common item, the same users
     python benchmarks/recommendation.py scale     1 000 000 interactions: memory, and users a second
 
 ``users``: the source is EASE on the users of all other occupations. Half of the occupation's users train with their
@@ -11,7 +12,10 @@ first 5 interactions each; of the others the first 5 are known and everything af
 gets more interactions of the same training users, until it reaches the transfer. ``--objective sasrec``: the source is
 a transformer besides. ``--whole``: whole histories, whose last fifth is to be found. ``items``: a tenth of the films
 validates and a tenth tests; nobody's history holds them. ``texts``: ten interactions of each training user; of 200
-others the first 5 are known. ``people``: half of all users train; of the others 0, 1, 3 or 10 interactions are known.
+others the first 5 are known. ``people``: half of all users train; of the others 0, 1, 3 or 10 interactions are known;
+with ``--soon`` only what comes next is asked for (a quarter as much as is known, one at least), in place of everything
+after. ``elsewhere``: the films of some genres are what users took elsewhere, all others are the target; ten
+interactions of each training user; of 200 others the first 0 or 5 are known.
 ``scale``: a fit with a source of as many interactions of others, in processes of their own, then the ten best of every
 user beside implicit's. Every item is ranked, none is sampled.
 """
@@ -33,6 +37,7 @@ import numpy as np
 
 import headstart
 from headstart.datasets import shelf
+from headstart.datasets.base import Dataset
 from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
 from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
@@ -259,10 +264,67 @@ def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
             )
 
 
+# --- the same users ------------------------------------------------------------------------------------------------
+
+ELSEWHERE = {
+    "Action", "Adventure", "Crime", "Film-Noir", "Horror", "Mystery", "Sci-Fi", "Thriller", "War", "Western"
+}  # fmt: skip
+"""Genres of the source; a film of several is the source's if one of them is."""
+
+
+def elsewhere(folder: Path, seeds: int, sizes: list[int]) -> None:
+    """What users watched of some genres, for what they will watch of the others."""
+    every = ratings()
+    theirs = [row for row in every if ELSEWHERE & set(row["genres"].split("|"))]
+    logs = {row["movie_id"] for row in theirs}
+    table = write(folder / "elsewhere.csv", [{"user": row["user_id"], "film": row["movie_id"]} for row in theirs])
+    source = folder / "theirs"
+    headstart.pretrain(table, source, roles={"user": "user", "film": "item"})
+    taken: dict[str, list[str]] = defaultdict(list)
+    for row in every:
+        if row["movie_id"] not in logs:
+            taken[row["user_id"]].append(row["movie_id"])
+    print(f"source: {len(theirs):,} interactions with {len(logs):,} films; target: {len(every) - len(theirs):,}")
+    print(f"{'seed':>4} {'train':>5} {'known':>5} {'source':>7} {'as it is':>8} {'without':>8}")
+    for seed in range(seeds):
+        names = np.random.default_rng([seed, 9]).permutation(sorted(u for u in taken if len(taken[u]) >= 15)).tolist()
+        for size in sizes:
+            path = folder / "rows.jsonl"
+            with path.open("w", encoding="utf-8") as file:
+                for part, some in (("train", names[:size]), ("0", names[-200:]), (f"{GIVEN}", names[-200:])):
+                    for user in some:
+                        cut, end = (8, 10) if part == "train" else (int(part), None)
+                        row = {"user": user, "history": taken[user][:cut], "next": taken[user][cut:end], "part": part}
+                        file.write(json.dumps(row) + "\n")
+            roles = {"user": "user", "history": "item", "next": "target", "part": "unused"}
+            data = headstart.read(path, roles=roles, kinds={**KINDS, "film": "items"}, users=table)
+            task = Recommendation.learn(data)
+            part = np.array(data.values("part"))
+            rows = {name: data.select(np.flatnonzero(part == name)) for name in ("train", "0", f"{GIVEN}")}
+            bare = Dataset(
+                rows["train"].table, [c for c in data.columns if c.role != "feature"], items=data.items
+            )  # fmt: skip
+            problem = Problem(rows["train"], None, task, open_for(data, str(source)), None, seed=seed)
+            fits = [
+                Ease().fit(problem), Baseline().fit(problem.replace(source=None)),
+                Baseline().fit(problem.replace(source=None, train=bare)),
+            ]  # fmt: skip
+            for known in ("0", f"{GIVEN}"):
+                wanted = task.encode(rows[known].targets())
+                told = [task.statistics(each.outputs(rows[known]), wanted) for each in fits]
+                scores = [float(task.combine(each.sum(axis=0))) for each in told]
+                print(f"{seed:4} {size:5} {known:>5} {scores[0]:7.3f} {scores[1]:8.3f} {scores[2]:8.3f} ", end="")
+                for place, control in ((1, "as it is"), (2, "without")):
+                    d = paired_bootstrap(told[0], told[place], task.combine, seed=seed)
+                    verdict = decide(d, "baseline", BOOTSTRAP, len(wanted)).label
+                    print(f" {control}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}] {verdict};", end="")
+                print(f" ({', '.join(each.description for each in fits)})", flush=True)
+
+
 # --- features of users ---------------------------------------------------------------------------------------------
 
 
-def people(folder: Path, seeds: int) -> None:
+def people(folder: Path, seeds: int, soon: bool) -> None:
     """The same model with and without the features of users, on users of whom little is known."""
     every = ratings()
     known = {row["user_id"]: {key: row[key] for key in ("user_id", "age", "gender", "occupation")} for row in every}
@@ -280,7 +342,8 @@ def people(folder: Path, seeds: int) -> None:
                 for place, user in enumerate(names):
                     train = place < len(names) // 2
                     cut = len(taken[user]) * 4 // 5 if train else given
-                    row = {"user_id": user, "history": taken[user][:cut], "next": taken[user][cut:]}
+                    end = cut + max(1, cut // 4) if soon and not train else None
+                    row = {"user_id": user, "history": taken[user][:cut], "next": taken[user][cut:end]}
                     file.write(json.dumps({**row, "split": "train" if train else "test"}) + "\n")
             told = {}
             for features in (True, False):
@@ -390,7 +453,7 @@ def speed(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["users", "items", "texts", "people", "scale"])
+    parser.add_argument("what", choices=["users", "items", "texts", "people", "elsewhere", "scale"])
     parser.add_argument(
         "--occupations", default="student,other,educator,administrator,engineer,programmer,librarian,writer"
     )
@@ -398,7 +461,8 @@ def main() -> None:
     parser.add_argument("--method", default="auto", help="users: auto, ease or sasrec")
     parser.add_argument("--whole", action="store_true", help="users: whole histories, in place of 5 interactions each")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--train", default="40,150", help="texts: users of the target that train")
+    parser.add_argument("--train", default="40,150", help="texts, elsewhere: users of the target that train")
+    parser.add_argument("--soon", action="store_true", help="people: ask for what comes next alone")
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--interactions", type=int, default=1_000_000)
@@ -410,7 +474,9 @@ def main() -> None:
         elif given.what == "texts":
             texts(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
         elif given.what == "people":
-            people(Path(folder), given.seeds)
+            people(Path(folder), given.seeds, given.soon)
+        elif given.what == "elsewhere":
+            elsewhere(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
         elif given.what == "items":
             items(Path(folder), given.seeds)
         else:

@@ -2,7 +2,8 @@
 
 The histories come from a table of interactions, by default the one that the run was fitted on: a run keeps none. A user
 of whom no known item is on record (new, or an empty history) gets the most popular items, where the run reads features
-of users those that are popular with the likes of them, and the answer says so.
+of users those that are popular with the likes of them, and where it reads what they took elsewhere what goes with that;
+the answer says so.
 Users are scored in blocks, so that memory does not grow with their number times the items.
 """
 
@@ -29,16 +30,19 @@ from headstart.types import Json
 BLOCK = 8192
 """Users whose outputs are held at once."""
 
-Basis: TypeAlias = Literal["history", "features", "popularity"]
+Basis: TypeAlias = Literal["history", "elsewhere", "features", "popularity"]
+
+BASES: tuple[Basis, ...] = ("history", "elsewhere", "features")
+"""What a ranking rests on, the first that there is; popularity without any."""
 
 HEADINGS = ("user", "rank", "item", "score", "basis")
 
 
 @dataclass(frozen=True)
 class Recommended:
-    """The best items of one user, first the best. basis: ``history``, or ``features`` of the user where no known item
-    is on record, or ``popularity`` without these. texts: what is known of the items in the table that was read, or
-    empty. unknown: whether the table has no row of this user.
+    """The best items of one user, first the best. basis: ``history``, or where no known item is on record what the user
+    took ``elsewhere``, or ``features`` of the user, or ``popularity`` without these. texts: what is known of the items
+    in the table that was read, or empty. unknown: whether the table has no row of this user.
     """
 
     user: str
@@ -117,10 +121,12 @@ def _ranked(fitted: Any, task: Recommendation, part: Dataset, count: int) -> lis
     if not len(part):
         return []
     known = [bool((items >= 0).any()) for items in task.encode(histories(part))]
-    told = knows(part) if getattr(fitted, "people", None) is not None else np.zeros(len(part), bool)
+    none, elsewhere = np.zeros(len(part), bool), getattr(fitted, "elsewhere", None)
+    told = knows(part) if getattr(fitted, "people", None) is not None else none
+    other = none if elsewhere is None else elsewhere.knows(part)
     found = []
-    for (items, scores), history, features in zip(task.ranked(fitted.outputs(part), count), known, told):
-        basis: Basis = "history" if history else "features" if features else "popularity"
+    for (items, scores), *on in zip(task.ranked(fitted.outputs(part), count), known, other, told):
+        basis: Basis = next((name for name, there in zip(BASES, on) if there), "popularity")
         found.append((items, scores, basis))
     return found
 

@@ -11,6 +11,13 @@ from headstart.console import Answer
 from headstart.errors import UsageError
 from headstart.options import UsersTable
 
+WHAT = {
+    "elsewhere": "chosen by what the user took elsewhere",
+    "features": "popular with users of such features",
+    "popularity": "the most popular items",
+}
+"""What a user is told who has no history."""
+
 
 def recommend(
     run: Annotated[Path, typer.Argument(help="The folder that `headstart fit` saved.", metavar="RUN")],
@@ -45,8 +52,7 @@ def recommend(
     for each in found:
         if each.basis != "history":
             why = "is not on record" if each.unknown else "has no item on record that the run knows"
-            what = "the most popular items" if each.basis == "popularity" else "popular with users of such features"
-            lines.append(f"{each.user} {why}: these are {what}.")
+            lines.append(f"{each.user} {why}: these are {WHAT[each.basis]}.")
         for rank, (item, score) in enumerate(zip(each.items, each.scores), start=1):
             rows.append((each.user, rank, item, each.texts[rank - 1] if each.texts else "", score))
     data = {"run": str(run), "recommendations": [each.to_json() for each in found]}

@@ -1,12 +1,15 @@
 """The table of users: what is known of each, as columns of the role ``feature`` beside the histories.
 
 A row of interactions (`headstart.datasets.interactions`) gets the numbers, categories and dates that the table has for
-its user; a user who is not in the table has none. Columns of words and identifiers are left out.
+its user; a user who is not in the table has none. Columns of words and identifiers are left out. Lists of identifiers
+are what the user took in another catalogue (kind ``items``). A table with a row for each thing that a user took there
+is folded to such lists where ``kinds`` calls its column of things ``items``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,7 +23,7 @@ from headstart.errors import DataError, UsageError, did_you_mean
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KINDS = ("number", "category", "datetime")
+KINDS = ("number", "category", "datetime", "items")
 
 
 def joined(
@@ -38,7 +41,8 @@ def joined(
     if who is None:
         raise UsageError("HS-USAGE-001", "a table of users was given, and no column says who a row is about.",
                          "Name it with --user.")  # fmt: skip
-    key, place = places(users, who)
+    users, key, notes = _folded(users, who, options.kinds)
+    place = places(users, key)
     named = identifiers(parsed.table.column(who), who)[0].to_pylist()
     rows = np.array([place.get(name, -1) for name in named], np.int64)
     labelled = not options.for_prediction
@@ -63,23 +67,85 @@ def joined(
     take = pa.array(rows, pa.int64(), mask=rows < 0)
     for name in names:
         table = table.append_column(name, users.table.column(name).take(take))
-        kind = infer.column_kind(name, users.table.column(name), users.table, None)
-        parsed.kinds[name] = cast(Kind, options.kinds.get(name) or kind or "category")
+        kind = options.kinds.get(name) or _kind(name, users.table) or "category"
+        parsed.kinds[name] = cast(Kind, kind)
     parsed.table = table
     lost = int((rows < 0).sum())
-    notes = [f"Users: {lost:,} of {len(rows):,} are not in the table of users."] if lost and labelled else []
-    return parsed, {**roles, **dict.fromkeys(names, "feature")}, notes
+    if lost:
+        notes.append(f"Users: {lost:,} of {len(rows):,} are not in the table of users.")
+    return parsed, {**roles, **dict.fromkeys(names, "feature")}, notes if labelled else []
 
 
-def places(users: Parsed, who: str) -> tuple[str, dict[str, int]]:
-    """The column of identifiers (called like ``who``, ``id`` or the like, else the first), and the row of each user."""
+def identifying(users: Parsed, who: str) -> str:
+    """The column of identifiers: called like ``who``, ``id`` or the like, else the first."""
     names = users.table.column_names
-    key = next((name for name in (who, "id", "user_id", "user") if name in names), names[0])
+    return next((name for name in (who, "id", "user_id", "user") if name in names), names[0])
+
+
+def places(users: Parsed, key: str) -> dict[str, int]:
+    """The row of each user."""
     found: dict[str, int] = {}
     for row, name in enumerate(identifiers(users.table.column(key), key)[0].to_pylist()):
         if name is not None:
             found.setdefault(name, row)
-    return key, found
+    return found
+
+
+def _folded(users: Parsed, who: str, kinds: Mapping[str, str]) -> tuple[Parsed, str, list[str]]:
+    """One row for each user, the column of identifiers, and what is to be told. kinds: column -> kind."""
+    import pyarrow as pa
+
+    key, table = identifying(users, who), users.table
+    for name in table.column_names:
+        if _is_list(table.column(name)) and "items" in (kinds.get(name), _kind(name, table)):
+            table = table.set_column(table.column_names.index(name), name, _identified(table.column(name), name))
+    single = [name for name in table.column_names if kinds.get(name) == "items" and not _is_list(table.column(name))]
+    if not single:
+        made, repeated = replace(users, table=table), len(table) - len(places(users, key))
+        told = f"Users: {repeated:,} rows of the table of users have no user, or one who stands in it before."
+        hint = "If it tells what they took elsewhere, say which column holds that: --kind COLUMN=items."
+        return made, key, [f"{told} {hint}"] if repeated else []
+    owner = identifiers(table.column(key), key)[0].dictionary_encode()
+    codes = np.asarray(owner.indices.fill_null(-1), np.int64)
+    columns: dict[str, Any] = {key: owner.dictionary}
+    lost = 0
+    for name in single:
+        items = identifiers(table.column(name), name)[0]
+        there = np.flatnonzero((codes >= 0) & np.asarray(items.is_valid()))
+        rows = there[np.argsort(codes[there], kind="stable")]
+        lost = max(lost, len(table) - len(rows))
+        ends = np.concatenate([[0], np.cumsum(np.bincount(codes[rows], minlength=len(owner.dictionary)))])
+        columns[name] = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), items.take(pa.array(rows)))
+    notes = [f"Users: {lost:,} rows of the table of users lack the user or the item."] if lost else []
+    made = replace(users, table=pa.table(columns), numbers=list(range(1, len(owner.dictionary) + 1)))
+    return made, key, notes
+
+
+def _identified(values: pa.ChunkedArray, name: str) -> pa.Array:
+    """Lists of identifiers as text; an empty list where there is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = values.combine_chunks()
+    sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0), np.int64)
+    ends = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
+    return pa.ListArray.from_arrays(ends, identifiers(pc.list_flatten(values), name)[0])
+
+
+def _is_list(values: pa.ChunkedArray) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(values.type) or pa.types.is_large_list(values.type))
+
+
+def _kind(name: str, table: pa.Table) -> str | None:
+    """The kind of a column: ``items`` for lists of words or whole numbers."""
+    import pyarrow as pa
+
+    values = table.column(name)
+    if _is_list(values) and (pa.types.is_string(values.type.value_type) or pa.types.is_integer(values.type.value_type)):
+        return "items"
+    return infer.column_kind(name, values, table, None)
 
 
 def features(users: Parsed, key: str) -> list[str]:
@@ -87,8 +153,8 @@ def features(users: Parsed, key: str) -> list[str]:
     found = []
     for name in users.table.column_names:
         values: pa.ChunkedArray = users.table.column(name)
-        kind = infer.column_kind(name, values, users.table, None)
-        if name != key and kind in KINDS and not infer.is_identifier(name, values):
+        kind = _kind(name, users.table)
+        if name != key and kind in KINDS and (kind == "items" or not infer.is_identifier(name, values)):
             found.append(name)
     return found
 
@@ -97,4 +163,5 @@ def listed(table: Any, who: str) -> list[str]:
     """The users of a table, in its order. table: what `headstart.read` takes."""
     from headstart.datasets.read import parsed_table
 
-    return list(places(parsed_table(table), who)[1])
+    users = parsed_table(table)
+    return list(places(users, identifying(users, who)))

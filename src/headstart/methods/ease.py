@@ -5,8 +5,9 @@ item; or it tells what the items are about (a text source on their titles), and 
 carried from each item to those with like contents, new ones included (Gantner et al. 2010). Where the source knows
 other items than those of the target, its weights are carried by the texts of both catalogues: each item here has
 stand-ins there, by kernel ridge regression on the vectors of a text source or on TF-IDF. The words of the items, which
-the control reads as well, are tried beside all. The strength of the pull,
-the share of popularity and how many users the source's popularity counts for are chosen on validation rows.
+the control reads as well, are tried beside all. What the same users took elsewhere is read as it is, and as a source
+reads it that knows those items (`headstart.methods.elsewhere`). The strength of the pull, the share of popularity and
+how many users the source's popularity counts for are chosen on validation rows.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.errors import MethodError
 from headstart.methods.base import Fitted, Method, Problem, hyper
+from headstart.methods.elsewhere import by_source, plain
 from headstart.methods.item_models import (
     CONTENT_STRENGTHS,
     MOST,
@@ -28,6 +30,7 @@ from headstart.methods.item_models import (
     Prior,
     Recipe,
     Ridge,
+    with_elsewhere,
     word_vectors,
 )
 from headstart.methods.items import ItemsFitted, encoded, fit_items, joined, recommending, refitted
@@ -81,12 +84,14 @@ class Ease(Method):
             if words is not None:
                 both = np.concatenate([prior.vectors, words], axis=1) / np.float32(np.sqrt(2))
                 found += told(Prior(vectors=both), f"{source.told} and TF-IDF")
-            return found
+            return found + with_elsewhere(plain(problem.train), strengths=strengths)
         assert prior.known is not None
         named, also = (source.told, f"{source.told} and ") if len(prior.known) else ("", "")
         found = [Ridge(each, prior=prior if named else None, told=named) for each in strengths or (*STRENGTHS, np.inf)]
         if words is not None:
             found += told(replace(prior, vectors=words) if named else Prior(vectors=words), f"{also}TF-IDF of contents")
+        readings = [*by_source(problem.train, source), *plain(problem.train)]
+        found += with_elsewhere(readings, prior if named else None, named, strengths)
         return found + self._carried(problem, source, words)
 
     def _carried(self, problem: Problem, source: Items, words: Array | None) -> list[Recipe]:

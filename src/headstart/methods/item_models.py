@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from scipy.sparse import csr_array
 
 from headstart.datasets.base import Dataset
 from headstart.errors import missing_package
+from headstart.methods.elsewhere import Elsewhere, plain
 from headstart.nn.ease import ease, told_by_content
 from headstart.nn.item_weights import ItemWeights
 from headstart.types import Json
@@ -26,6 +28,9 @@ Array = np.ndarray
 STRENGTHS = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 CONTENT_STRENGTHS, SHIFTS = (100.0, 1000.0), (0.3, 1.0, 3.0, 10.0, 30.0)
 """Of the ridges where contents tell; the wider the shift, the more alike are the columns that contents tell."""
+
+APART = (0.3, 1.0, 3.0)
+"""Ridges of the weights from what users took elsewhere."""
 
 USERS = (0.0, 10.0, 100.0, 1e6)
 """Users of the target for which the source's popularity counts."""
@@ -41,10 +46,11 @@ class Recipe(ABC):
     kind: str
     settings: Json
     users: Sequence[float] = (0.0,)
+    elsewhere: Elsewhere | None = None
 
     @abstractmethod
     def build(self, X: Any) -> ItemWeights:
-        """The model of the interactions X [N,I]; its popularity counts users."""
+        """The model of the interactions X [N,I]; its popularity counts users. With ``elsewhere`` X is [N,I+D]."""
 
     def popularity(self, model: ItemWeights, X: Any, users: float) -> Array:
         """The popularity [I], 1 for the first. users: for how many the source's counts, of those in ``users``."""
@@ -90,16 +96,21 @@ class Ridge(Recipe):
     """EASE (`headstart.nn.ease`), alone or towards what a source knows.
 
     strength: of the ridge; infinity: the source's weights as they are. shift: of the kernel ridge from contents, where
-    there are vectors. more: further settings, of how the prior was made.
+    there are vectors. elsewhere: what users took elsewhere, with the ridge ``apart``. more: further settings, of how
+    the prior was made.
     """
 
     def __init__(
         self, strength: float, *, prior: Prior | None = None, shift: float = 0.0, told: str = "",
-        more: Json | None = None,
+        elsewhere: Elsewhere | None = None, apart: float = 1.0, more: Json | None = None,
     ) -> None:  # fmt: skip
         self.prior, self.strength, self.shift = prior, strength, shift
         self.kind = "EASE" if prior is None else f"EASE towards {told}"
         self.settings: Json = {"strength": None if strength == np.inf else strength, **(more or {})}
+        self.elsewhere, self.apart = elsewhere, apart
+        if elsewhere is not None:
+            self.kind += f" with {elsewhere.told}"
+            self.settings["apart"] = apart
         if prior is not None and prior.vectors is not None:
             self.settings["shift"] = shift
         if prior is not None and prior.popularity is not None:
@@ -113,17 +124,33 @@ class Ridge(Recipe):
 
     def build(self, X: Any) -> ItemWeights:
         """See `Recipe`."""
+        whole, X = X, X[:, : X.shape[1] - self.elsewhere.width] if self.elsewhere is not None else X
         counts, prior = _counts(X), self.prior
         weight = counts if prior is None or prior.popularity is None else counts + prior.popularity
         kept = np.sort(np.argsort(-weight, kind="stable")[:MOST])
         kept = kept[weight[kept] > 0]
         part = X[:, kept]
+        if self.elsewhere is not None:
+            return self._beside(whole, part, kept, counts)
         if prior is None:
             return ItemWeights(kept, kept, ease(part, self.strength), counts).scaled(X)
         W = ease(part, self.strength, prior.among(kept))
         if prior.vectors is None:
             return ItemWeights(kept, kept, W, counts).scaled(X)
         return self._by_content(X, part, kept, counts, W, prior.vectors)
+
+    def _beside(self, whole: Any, part: Any, kept: Array, counts: Array) -> ItemWeights:
+        """Weights from the items and from what users took elsewhere, which stands behind the items in ``whole``."""
+        size = np.float32(np.sqrt(self.strength / self.apart))
+        J = sparse.csr_array(sparse.hstack([part, whole[:, len(counts) :] * size], format="csr"))
+        B = None
+        if self.prior is not None and (told := self.prior.among(kept)) is not None:
+            B = np.zeros((J.shape[1], J.shape[1]), np.float32)
+            B[: len(kept), : len(kept)] = told
+        W = ease(J, self.strength, B)[:, : len(kept)]
+        W[len(kept) :] *= size
+        rows = np.concatenate([kept, np.arange(len(counts), whole.shape[1])])
+        return ItemWeights(rows, kept, W, counts).scaled(whole)
 
     def _by_content(self, X: Any, part: Any, kept: Array, counts: Array, W: Array, V: Array) -> ItemWeights:
         """Columns of new items as their contents tell, and the others drawn towards what theirs tell."""
@@ -178,7 +205,17 @@ def classical(dataset: Dataset) -> list[Recipe]:
         found += [
             Ridge(s, prior=prior, shift=shift, told="TF-IDF of contents") for s in CONTENT_STRENGTHS for shift in SHIFTS
         ]
-    return found
+    return found + with_elsewhere(plain(dataset))
+
+
+def with_elsewhere(
+    readings: Sequence[Elsewhere], prior: Prior | None = None, told: str = "", strengths: Sequence[float] = ()
+) -> list[Recipe]:  # fmt: skip
+    """EASE with each of these readings of what users took elsewhere. prior, told: of the items here, see `Ridge`."""
+    return [
+        Ridge(strength, prior=prior, told=told, elsewhere=reading, apart=apart)
+        for reading in readings for strength in strengths or CONTENT_STRENGTHS for apart in APART
+    ]  # fmt: skip
 
 
 def word_vectors(texts: Sequence[str]) -> Array:

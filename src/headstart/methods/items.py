@@ -3,14 +3,15 @@
 A recipe (`headstart.methods.item_models`) makes an `ItemWeights` of the interactions of the training rows (history and
 next items together). Which recipe and which share of popularity is chosen by NDCG@10 on the validation rows or, without
 these, out of fold: by users, or by items where items are held out as new ones, since there that is what a model must do
-without.
+without. Where it is known what users took elsewhere, a recipe that reads it is preferred among those that are level, if
+it ranks users without a history better.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,8 +21,9 @@ from headstart.datasets.base import Dataset
 from headstart.datasets.interactions import histories
 from headstart.errors import ArtefactError, MethodError, did_you_mean
 from headstart.methods.base import Fitted, Method, Problem
+from headstart.methods.elsewhere import Elsewhere, beside
 from headstart.methods.item_models import Recipe
-from headstart.methods.people import CUTS, People, chosen_half, chosen_strength
+from headstart.methods.people import CLEARLY, CUTS, People, chosen_half, chosen_strength
 from headstart.nn.item_weights import BLOCK, ItemWeights, matrix
 from headstart.tasks.base import Task
 from headstart.tasks.recommendation import Recommendation
@@ -50,7 +52,8 @@ LEAST = 300
 @dataclass(frozen=True)
 class Trial:
     """X: interactions to learn from, of the users of ``learned``. given: histories of the rows ``rows``, which judge.
-    targets: what came next. among: [I] bool of the items that are ranked, or None for all.
+    targets: what came next. among: [I] bool of the items that are ranked, or None for all. read: what users took
+    elsewhere, once it was read.
     """
 
     X: Any
@@ -59,6 +62,24 @@ class Trial:
     learned: Dataset
     rows: Dataset
     among: Array | None = None
+    read: dict[Elsewhere, tuple[Any, Any]] = field(default_factory=dict, compare=False)
+
+    def beside(self, elsewhere: Elsewhere | None) -> tuple[Any, Any]:
+        """X and given, with what the users took elsewhere beside them."""
+        if elsewhere is None:
+            return self.X, self.given
+        if elsewhere not in self.read:
+            self.read[elsewhere] = beside(self.X, elsewhere, self.learned), beside(self.given, elsewhere, self.rows)
+        return self.read[elsewhere]
+
+    def cut(
+        self, most: int, task: Recommendation, elsewhere: Elsewhere | None
+    ) -> tuple[list[int], Any, list[Array]]:  # fmt: skip
+        """Which of the rows have more items than ``most``, in all; their histories cut off there, and what follows."""
+        whole = joined(*encoded(self.rows, task))
+        kept = [row for row, items in enumerate(whole) if len(items) > most]
+        given = beside(matrix([whole[row][:most] for row in kept], task.width), elsewhere, self.rows.select(kept))
+        return kept, given, [whole[row][most:] for row in kept]
 
 
 def trials(problem: Problem) -> Iterator[Trial]:
@@ -122,32 +143,69 @@ def choose(problem: Problem, recipes: Sequence[Recipe]) -> tuple[Choice, dict[st
     parts = list(trials(problem))
 
     def judged(recipe: Recipe, some: Sequence[Choice]) -> Array:
-        total = np.zeros(len(some))
+        """NDCG@10 of each row [choices,n], trial after trial."""
+        found = []
         for trial in parts:
-            model = recipe.build(trial.X)
-            added = [each.mix * recipe.popularity(model, trial.X, each.users) for each in some]
+            X, given = trial.beside(recipe.elsewhere)
+            model = recipe.build(X)
+            added = [each.mix * recipe.popularity(model, X, each.users) for each in some]
             left_out = None if trial.among is None else ~trial.among[None]
             for at in range(0, len(trial.targets), BLOCK):
                 wanted = trial.targets[at : at + BLOCK]
-                for place, scores in enumerate(model.scores(trial.given[at : at + BLOCK], added)):
-                    found = judge.statistics(judge.best(scores, left_out), wanted)[:, 0].sum()
-                    total[place] += found / len(trial.targets) / len(parts)
-        return total
+                ranked = [judge.best(scores, left_out) for scores in model.scores(given[at : at + BLOCK], added)]
+                found.append(np.stack([judge.statistics(each, wanted)[:, 0] for each in ranked]))
+        return np.concatenate(found, axis=1)
 
-    by_kind: dict[str, float] = {}
-    best, top = Choice(recipes[0]), -1.0
+    share = np.concatenate([np.full(len(trial.targets), 1 / len(trial.targets) / len(parts)) for trial in parts])
+    tops: dict[str, tuple[float, Choice, Array]] = {}
     for recipe in recipes:
         some = [Choice(recipe, mix, recipe.users[len(recipe.users) // 2]) for mix in MIXES]
-        found = judged(recipe, some)
-        by_kind[recipe.kind] = max(by_kind.get(recipe.kind, 0.0), float(found.max()))
-        if found.max() > top:
-            best, top = some[int(found.argmax())], float(found.max())
+        rows = judged(recipe, some)
+        place = int((rows @ share).argmax())
+        if recipe.kind not in tops or rows[place] @ share > tops[recipe.kind][0]:
+            tops[recipe.kind] = float(rows[place] @ share), some[place], rows[place]
+    kind = max(tops, key=lambda kind: tops[kind][0])
+    if not len(task.parts):
+        kind = _for_newcomers(kind, {each: (choice, rows) for each, (_, choice, rows) in tops.items()}, parts, task)
+    best, by_kind = tops[kind][1], {each: score for each, (score, _, _) in tops.items()}
     if len(best.recipe.users) > 1:  # how far the source's popularity is believed, once the weights are chosen
         some = [Choice(best.recipe, mix, users) for users in best.recipe.users for mix in MIXES]
-        found = judged(best.recipe, some)
-        best, top = some[int(found.argmax())], float(found.max())
-        by_kind[best.recipe.kind] = max(by_kind[best.recipe.kind], top)
+        found = judged(best.recipe, some) @ share
+        best, by_kind[kind] = some[int(found.argmax())], max(by_kind[kind], float(found.max()))
     return best, by_kind
+
+
+def _for_newcomers(
+    best: str, tops: dict[str, tuple[Choice, Array]], parts: Sequence[Trial], task: Recommendation
+) -> str:  # fmt: skip
+    """The kind of recipe that ranks users without a history best, by what they took elsewhere, among those that are
+    level with ``best`` (within `CLEARLY`) on the rows that judge; ``best`` where none is clearly ahead of it there.
+
+    tops: of each kind the choice, and NDCG@10 of the rows [n].
+    """
+    level = [
+        kind for kind, (choice, rows) in tops.items()
+        if choice.recipe.elsewhere is not None and not _ahead(tops[best][1], rows)
+    ]  # fmt: skip
+    found = {kind: _without_history(tops[kind][0], parts, task) for kind in dict.fromkeys([best, *level])}
+    ahead = [kind for kind in level if _ahead(found[kind], found[best])]
+    return max(ahead, key=lambda kind: float(found[kind].mean()), default=best)
+
+
+def _ahead(one: Array, other: Array) -> bool:
+    """Whether the scores of the same rows [n] are ahead of the others by `CLEARLY` standard errors."""
+    gain = one - other
+    return bool(gain.mean() > CLEARLY * gain.std() / np.sqrt(len(gain)))
+
+
+def _without_history(choice: Choice, parts: Sequence[Trial], task: Recommendation) -> Array:
+    """NDCG@10 of the rows that judge as if nothing here were known of their users, who took all items afterwards."""
+    judge, found = Recommendation(task.items), []
+    for trial in parts:
+        model = choice.build(trial.beside(choice.recipe.elsewhere)[0])
+        _, given, wanted = trial.cut(0, task, choice.recipe.elsewhere)
+        found.append(judge.statistics(model.outputs(given, judge), wanted)[:, 0])
+    return np.concatenate(found)
 
 
 def fit_items(method: Method, problem: Problem, recipes: Sequence[Recipe], recipe: str, near: float) -> ItemsFitted:
@@ -177,19 +235,19 @@ def with_people(problem: Problem, choice: Choice) -> tuple[Choice, Json]:
     strength, scores = found
     judge, parts = Recommendation(task.items), []
     for trial in trials(problem):
-        model, people = choice.build(trial.X), People.fit(trial.learned, trial.X, strength)
-        whole, told = joined(*encoded(trial.rows, task)), people.told(trial.rows)
+        elsewhere = choice.recipe.elsewhere
+        model, people = choice.build(trial.beside(elsewhere)[0]), People.fit(trial.learned, trial.X, strength)
+        told = people.told(trial.rows)
         for cut in CUTS:
-            kept = [row for row, items in enumerate(whole) if len(items) > cut]
+            kept, given, wanted = trial.cut(cut, task, elsewhere)
             if kept:
-                given, wanted = matrix([whole[row][:cut] for row in kept], task.width), [whole[r][cut:] for r in kept]
                 parts.append((model, people, given, told[kept], wanted))
 
     def score(half: float) -> float:
         total = 0.0
         for model, people, given, told, wanted in parts:
             own = replace(people, half=half)
-            added = own.added(told, np.diff(given.indptr), model.popularity, model.mix)
+            added = own.added(told, np.diff(model.items_of(given).indptr), model.popularity, model.mix)
             total += judge.score(judge.best(next(model.scores(given, [added]))), wanted)
         return total
 
@@ -216,8 +274,10 @@ def built(method: Method, problem: Problem, choice: Choice, facts: Json) -> Item
     """The model of all training rows."""
     task = recommending(problem.task)
     X = matrix(joined(*encoded(problem.train, task)), task.width)
-    people = None if choice.people is None else People.fit(problem.train, X, *choice.people)
-    fitted = ItemsFitted(method, task, choice.build(X), [facts], people)
+    people, elsewhere = None, choice.recipe.elsewhere
+    if choice.people is not None:
+        people = People.fit(problem.train, X, *choice.people)
+    fitted = ItemsFitted(method, task, choice.build(beside(X, elsewhere, problem.train)), [facts], people, elsewhere)
     fitted.choice = choice
     return fitted
 
@@ -253,17 +313,18 @@ def joined(past: Sequence[Array], later: Sequence[Array]) -> list[Array]:
 
 
 class ItemsFitted(Fitted):
-    """Item weights and popularity; people: what features of users say of items, or None. choice: what made them; not
-    saved.
+    """Item weights and popularity; people: what features of users say of items, or None. elsewhere: how what users took
+    elsewhere is read, or None. choice: what made them; not saved.
     """
 
     kind: ClassVar[str] = "methods.items"
 
     def __init__(
         self, method: Method, task: Recommendation, model: ItemWeights, history: list[Json],
-        people: People | None = None,
+        people: People | None = None, elsewhere: Elsewhere | None = None,
     ) -> None:  # fmt: skip
-        self.method, self.task, self.model, self.history, self.people = method, task, model, history, people
+        self.method, self.task, self.model, self.history = method, task, model, history
+        self.people, self.elsewhere = people, elsewhere
         self.choice: Choice | None = None
 
     @property
@@ -274,10 +335,11 @@ class ItemsFitted(Fitted):
     def outputs(self, dataset: Dataset) -> Outputs:
         """The best items of each row, [N,P,K,2] (see `headstart.tasks.recommendation`), in blocks of users."""
         task = recommending(self.task)
-        X, people = matrix(task.encode(histories(dataset)), task.width), self.people
+        own, people, model = matrix(task.encode(histories(dataset)), task.width), self.people, self.model
+        X = beside(own, self.elsewhere, dataset)
         if people is None:
-            return self.model.outputs(X, task)
-        counts, model = np.diff(X.indptr), self.model
+            return model.outputs(X, task)
+        counts = np.diff(own.indptr)
 
         def added(part: slice) -> Array:
             told = people.told(dataset.select(range(len(dataset))[part]))
@@ -299,8 +361,9 @@ class ItemsFitted(Fitted):
 
         facts, arrays = self.model.state()
         told, more = (None, {}) if self.people is None else self.people.state()
-        save_file({**arrays, **more}, folder / "items.safetensors")
-        facts = {**facts, "people": told, "history": self.history}
+        other, table = (None, {}) if self.elsewhere is None else self.elsewhere.state()
+        save_file({**arrays, **more, **table}, folder / "items.safetensors")
+        facts = {**facts, "people": told, "elsewhere": other, "history": self.history}
         (folder / "items.json").write_text(json.dumps(facts), encoding="utf-8")
 
     @classmethod
@@ -311,10 +374,11 @@ class ItemsFitted(Fitted):
         facts = json.loads((folder / "items.json").read_text(encoding="utf-8"))
         try:
             arrays, width = load_file(folder / "items.safetensors"), recommending(task).width
-            model = ItemWeights.restore(facts, arrays, width)
+            elsewhere = Elsewhere.restore(told, arrays) if (told := facts.get("elsewhere")) else None
+            model = ItemWeights.restore(facts, arrays, width, 0 if elsewhere is None else elsewhere.width)
             people = People.restore(told, arrays, width) if (told := facts.get("people")) else None
         except (KeyError, ValueError) as error:
             raise ArtefactError(
                 "HS-ARTEFACT-003", f"{folder / 'items.safetensors'}: {error}.", "Copy the run again."
             ) from error
-        return cls(method, recommending(task), model, facts["history"], people)
+        return cls(method, recommending(task), model, facts["history"], people, elsewhere)

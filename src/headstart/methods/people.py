@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.datasets.base import Dataset
+from headstart.datasets.base import Column, Dataset
 from headstart.nn.tables import TableFeatures
 from headstart.tasks.recommendation import Recommendation
 from headstart.types import Json
@@ -88,7 +88,7 @@ class People:
 
 def view(rows: Dataset) -> Dataset:
     """The features of the rows' users as the inputs of a table."""
-    columns = [replace(column, role="input") for column in rows.with_role("feature")]
+    columns = [replace(column, role="input") for column in telling(rows)]
     return Dataset(rows.table, columns, origin=rows.origin, numbers=rows.numbers)
 
 
@@ -102,9 +102,14 @@ def _read(reader: TableFeatures, rows: Dataset) -> Array:
     return F
 
 
+def telling(rows: Dataset) -> list[Column]:
+    """The columns that tell something of users, but for what they took elsewhere."""
+    return [column for column in rows.with_role("feature") if column.kind != "items"]
+
+
 def knows(rows: Dataset) -> Array:
     """Whether anything is known of the user of each row besides the history [N]."""
-    names = [column.name for column in rows.with_role("feature")]
+    names = [column.name for column in telling(rows)]
     return _told_of(rows, names) if names else np.zeros(len(rows), bool)
 
 
@@ -121,7 +126,7 @@ def chosen_strength(
 
     items: all items of each row [N]. most: rows that judge in a fold.
     """
-    if not rows.with_role("feature") or len(rows) < 2 * FOLDS:
+    if not telling(rows) or len(rows) < 2 * FOLDS:
         return None
     judge = Recommendation(task.items)
     fold = np.random.default_rng([seed, 6]).permutation(len(rows)) % FOLDS

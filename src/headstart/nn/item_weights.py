@@ -4,7 +4,8 @@
 
 Item-kNN, EASE and popularity (W = 0) are all of this form (Deshpande & Karypis 2004). The scale is the mean of the best
 score over training histories, and the largest popularity is 1, so that one grid of mixtures fits every W. A user
-without a known item is ranked by popularity alone. Items of the history are never recommended.
+without a known item is ranked by popularity alone. Items of the history are never recommended. Beside its items X [N,I]
+a history may have further numbers [N,D], from which W then speaks as well (`headstart.methods.elsewhere`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ TYPICAL = 500
 
 @dataclass(frozen=True)
 class ItemWeights:
-    """rows [R], columns [J]: the items that W speaks from and of. weights: [R,J], dense or sparse. popularity: [I]."""
+    """rows [R], columns [J]: the items that W speaks from and of; rows from I on are numbers beside the items. weights:
+    [R,J], dense or sparse. popularity: [I].
+    """
 
     rows: Array
     columns: Array
@@ -50,8 +53,12 @@ class ItemWeights:
         """With this popularity [I] and this share of it."""
         return replace(self, popularity=np.asarray(popularity, np.float32), mix=mix)
 
+    def items_of(self, X: Any) -> Any:
+        """The items of histories [n,I], without what stands beside them."""
+        return X if X.shape[1] == len(self.popularity) else X[:, : len(self.popularity)]
+
     def told(self, X: Any) -> Array:
-        """What histories [b,I] say of the columns, [b,J]."""
+        """What histories [b,I] or [b,I+D] say of the columns, [b,J]."""
         if not self.weights.shape[1]:
             return np.zeros((X.shape[0], 0), np.float32)
         whole = len(self.rows) == X.shape[1] and np.array_equal(self.rows, np.arange(len(self.rows)))
@@ -59,10 +66,10 @@ class ItemWeights:
         return np.asarray(found.toarray() if sparse.issparse(found) else found, np.float32)
 
     def scores(self, X: Any, added: Sequence[Array] = ()) -> Iterator[Array]:
-        """Scores [b,I] of histories [b,I] (0/1, sparse); -inf for what they hold. added: [I] or [b,I] each, in place of
-        the popularity and its share: then scores with each of them.
+        """Scores [b,I] of histories [b,I] or [b,I+D] (sparse); -inf for the items that they hold. added: [I] or [b,I]
+        each, in place of the popularity and its share: then scores with each of them.
         """
-        told = self.told(X) / np.float32(self.scale)
+        told, X = self.told(X) / np.float32(self.scale), self.items_of(X)
         seen = X.nonzero()
         whole = len(self.columns) == X.shape[1] and np.array_equal(self.columns, np.arange(len(self.columns)))
         for more in added or [np.float32(self.mix) * self.popularity]:
@@ -97,8 +104,10 @@ class ItemWeights:
         return {"scale": self.scale, "mix": self.mix}, {k: np.ascontiguousarray(v) for k, v in arrays.items()}
 
     @classmethod
-    def restore(cls, facts: Json, arrays: dict[str, Array], items: int) -> ItemWeights:
-        """What `state` gave. Raises KeyError or ValueError where something is missing or misshapen."""
+    def restore(cls, facts: Json, arrays: dict[str, Array], items: int, beside: int = 0) -> ItemWeights:
+        """What `state` gave. beside: numbers beside the items (D). Raises KeyError or ValueError where something is
+        missing or misshapen.
+        """
         rows, columns, popularity = (arrays[name] for name in ("rows", "columns", "popularity"))
         shape = (len(rows), len(columns))
         if "weights" in arrays:
@@ -107,7 +116,8 @@ class ItemWeights:
             W = sparse.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
         if W.shape != shape or popularity.shape != (items,):
             raise ValueError(f"misshapen weights {list(W.shape)} for {shape}, popularity {list(popularity.shape)}")
-        if any(len(part) and not 0 <= int(part.min()) <= int(part.max()) < items for part in (rows, columns)):
+        ends = (rows, items + beside), (columns, items)
+        if any(len(part) and not 0 <= int(part.min()) <= int(part.max()) < end for part, end in ends):
             raise ValueError("items out of range")
         return cls(rows, columns, W, popularity, float(facts["scale"]), float(facts["mix"]))
 
