@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 import headstart
 from headstart.datasets.base import Column, Dataset
 from headstart.datasets.read import read
-from headstart.errors import ArtefactError, MethodError
+from headstart.errors import ArtefactError, MethodError, UsageError
 from headstart.methods.baseline import Baseline
 from headstart.methods.ease import Ease
 from headstart.methods.elsewhere import WIDEST, Elsewhere, beside, by_source, plain
@@ -187,9 +187,12 @@ def test_a_log_of_another_catalogue_is_folded(tmp_path):
 
 def test_a_log_that_is_not_said_to_be_one_is_told(tmp_path):
     items, books, _ = tables(tmp_path, 50)
-    data = read(items, roles=ROLES, users=books)
-    (note,) = [note for note in data.notes if "Users" in note]
-    assert note.startswith("Users: 250 rows") and "--kind COLUMN=items" in note
+    with pytest.raises(UsageError, match=r"300 rows for 50 users.*--kind COLUMN=items"):
+        read(items, roles=ROLES, users=books)
+    lines = books.read_text().splitlines()
+    books.write_text("\n".join([*lines[:1], *lines[1::6], lines[1]]) + "\n")
+    (note,) = [note for note in read(items, roles=ROLES, users=books).notes if "Users" in note]
+    assert note.startswith("Users: 1 rows of the table of users")
 
 
 def test_lists_of_a_table_of_users_are_items(tmp_path):

@@ -23,6 +23,9 @@ from headstart.errors import DataError, UsageError, did_you_mean
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LOG = 2
+"""Rows for each user from which a table of users is taken for a log."""
+
 KINDS = ("number", "category", "datetime", "items")
 
 
@@ -32,8 +35,8 @@ def joined(
     """The rows with the features of their users, the roles of all columns, and what is to be told.
 
     Features that the roles name already are those, and no others. Raises UsageError HS-USAGE-001 where no column says
-    who the user is, or a feature is called as another column is, DataError HS-DATA-003 where the table names none of
-    the users of labelled rows, HS-DATA-015 where it lacks a named feature.
+    who the user is, a feature is called as another column is, or users have many rows each, DataError HS-DATA-003 where
+    the table names none of the users of labelled rows, HS-DATA-015 where it lacks a named feature.
     """
     import pyarrow as pa
 
@@ -92,7 +95,10 @@ def places(users: Parsed, key: str) -> dict[str, int]:
 
 
 def _folded(users: Parsed, who: str, kinds: Mapping[str, str]) -> tuple[Parsed, str, list[str]]:
-    """One row for each user, the column of identifiers, and what is to be told. kinds: column -> kind."""
+    """One row for each user, the column of identifiers, and what is to be told. kinds: column -> kind.
+
+    Raises UsageError HS-USAGE-001 for a log of which no column is called ``items``.
+    """
     import pyarrow as pa
 
     key, table = identifying(users, who), users.table
@@ -101,10 +107,15 @@ def _folded(users: Parsed, who: str, kinds: Mapping[str, str]) -> tuple[Parsed, 
             table = table.set_column(table.column_names.index(name), name, _identified(table.column(name), name))
     single = [name for name in table.column_names if kinds.get(name) == "items" and not _is_list(table.column(name))]
     if not single:
-        made, repeated = replace(users, table=table), len(table) - len(places(users, key))
-        told = f"Users: {repeated:,} rows of the table of users have no user, or one who stands in it before."
-        hint = "If it tells what they took elsewhere, say which column holds that: --kind COLUMN=items."
-        return made, key, [f"{told} {hint}"] if repeated else []
+        count = len(places(users, key))
+        if len(table) > LOG * count:
+            raise UsageError(
+                "HS-USAGE-001", f"the table of users has {len(table):,} rows for {count:,} users; expected one each.",
+                "If it tells what they took elsewhere, say which column holds that: --kind COLUMN=items.",
+            )  # fmt: skip
+        lost = len(table) - count
+        told = f"Users: {lost:,} rows of the table of users have no user, or one who stands in it before; left out."
+        return replace(users, table=table), key, [told] if lost else []
     owner = identifiers(table.column(key), key)[0].dictionary_encode()
     codes = np.asarray(owner.indices.fill_null(-1), np.int64)
     columns: dict[str, Any] = {key: owner.dictionary}
