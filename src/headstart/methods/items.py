@@ -75,11 +75,15 @@ class Trial:
     def cut(
         self, most: int, task: Recommendation, elsewhere: Elsewhere | None
     ) -> tuple[list[int], Any, list[Array]]:  # fmt: skip
-        """Which of the rows have more items than ``most``, in all; their histories cut off there, and what follows."""
-        whole = joined(*encoded(self.rows, task))
+        """Which of the rows have more items than ``most``, in all; their histories cut off there; and what follows, as
+        many items for each of the history as the rows have themselves, or all where nothing is left of a history.
+        """
+        past, later = encoded(self.rows, task)
+        ahead = float(np.median([len(after) / max(len(before), 1) for before, after in zip(past, later)]))
+        end, whole = most + max(1, round(ahead * most)) if most else None, joined(past, later)
         kept = [row for row, items in enumerate(whole) if len(items) > most]
         given = beside(matrix([whole[row][:most] for row in kept], task.width), elsewhere, self.rows.select(kept))
-        return kept, given, [whole[row][most:] for row in kept]
+        return kept, given, [whole[row][most:end] for row in kept]
 
 
 def trials(problem: Problem) -> Iterator[Trial]:
