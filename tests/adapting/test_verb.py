@@ -247,3 +247,18 @@ def test_labels_that_cannot_be_used_are_said(some):
         headstart.adapt("north.csv", "some.csv", target="rich", input=INPUT, method="tradaboost")
     with pytest.raises(UsageError, match="takes no group column"):
         headstart.adapt("north.csv", "some.csv", target="rich", input=INPUT, use_labels=True, roles={"region": "group"})
+
+
+def test_rows_of_both_tables_are_adapted_to_and_judge_nothing(here):
+    north, south = pd.read_csv("north.csv"), pd.read_csv("south.csv")
+    pd.concat([south, north[:200]]).to_csv("mixed.csv", index=False)
+    run = headstart.adapt("north.csv", "mixed.csv", target="rich", input=INPUT, method="coral", out="run")
+    assert "Rows: 200 of the 1,100 rows to adapt to stand among the labelled rows (18.2%): they judge nothing." in (
+        run.record.notes
+    )
+    assert run.record.adaptation["rows"] == {"labelled": 400, "target": 1100}
+    only = headstart.load("run")
+    outputs = only.fitted.outputs(only.read("south.csv"))
+    targets = only.task.encode(south["rich"].tolist())
+    assert run.record.metrics["accuracy"] == pytest.approx(only.task.metrics(outputs, targets)["accuracy"])
+    assert run.record.verdict.rows == 900

@@ -9,7 +9,7 @@ import pytest
 
 import headstart
 from headstart.errors import DataError
-from headstart.evidence.contamination import alone, by_chance, uncontaminated
+from headstart.evidence.contamination import alone, by_chance, copies, uncontaminated
 from headstart.evidence.splits import split
 from headstart.nn.row_hashes import cells, repeated, rows
 from headstart.sources.base import Seen
@@ -180,3 +180,36 @@ def test_rows_in_both_are_told_from_rows_that_are_equal_by_chance():
     assert 250 < after.known < 450
     twice = uncontaminated(split(given, None, seed=0), Knows(np.tile(theirs, 2)))
     assert twice.known == after.known, "rows that stand twice in the source hide nothing"
+
+
+def table(values, labelled: bool):
+    columns = {"a": values.tolist(), **({"y": ["a", "b"] * (len(values) // 2)} if labelled else {})}
+    return headstart.read(columns, target="y" if labelled else None, input="a", for_prediction=not labelled)
+
+
+def test_rows_to_adapt_to_that_are_labelled_rows_as_well_are_found():
+    ours = drawn(2000, 100_000, 1)
+    theirs = np.concatenate([drawn(667, 100_000, 0), ours[:333]])
+    found, notes = copies(table(ours, True).without("target"), table(theirs, False))
+    assert found[667:].sum() > 270 and found[:667].sum() < 50  # a few of the others are equal by chance
+    assert notes == [f"Rows: {found.sum()} of the 1,000 rows to adapt to stand among the labelled rows "
+                     f"({found.mean():.1%}): they judge nothing."]  # fmt: skip
+
+
+def test_rows_to_adapt_to_that_are_equal_by_chance_stay():
+    found, notes = copies(table(drawn(2000, 3000, 1), True).without("target"), table(drawn(1000, 3000, 0), False))
+    assert not found.any() and notes[0].endswith("no more than are equal by chance; they stay.")
+    found, notes = copies(table(np.arange(100), True), table(np.arange(1000, 1050), False))
+    assert not found.any() and not notes
+
+
+def test_where_all_rows_to_adapt_to_are_labelled_ones_the_note_says_so():
+    found, notes = copies(table(np.arange(100), True).without("target"), table(np.arange(52), False))
+    assert not found.any() and notes[0].endswith("of new rows the score says little.")
+
+
+def test_a_text_that_stands_in_both_domains_judges_nothing():
+    ours = headstart.read({"t": [f"word {n} of many here" for n in range(30)], "y": ["a", "b"] * 15}, target="y")
+    theirs = headstart.read({"t": [f"word {n} of many here" for n in range(25, 60)]}, input="t", for_prediction=True)
+    found, _ = copies(ours.without("target"), theirs)
+    assert np.flatnonzero(found).tolist() == [0, 1, 2, 3, 4]

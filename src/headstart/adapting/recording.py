@@ -64,7 +64,7 @@ def recorded(
         history=[],
         confusion=confusion(task, prediction, judged.values) if prediction else None,
         residuals=residuals(task, prediction, judged.values) if prediction else None,
-        mistakes=mistakes(task, two.target, prediction, judged.values) if prediction else [],
+        mistakes=mistakes(task, judged.rows or two.target, prediction, judged.values) if prediction else [],
         rejects=[vars(reject) for reject in list(rejects)[:200]],
         notes=list(dict.fromkeys([*problem.notes, *(extractor.notes if extractor else [])])),
         seconds={stage: round(value, 2) for stage, value in clock.seconds.items()},

@@ -27,6 +27,7 @@ from headstart.datasets.base import Dataset
 from headstart.errors import UsageError
 from headstart.evidence import domains as seen
 from headstart.evidence.adaptation import features, judge, left_out, oracle
+from headstart.evidence.contamination import copies
 from headstart.methods.adaptation import AdaptedFitted, own_rows
 from headstart.methods.base import Fitted, Method, Need, Problem, make
 from headstart.record import Clock, shown
@@ -86,7 +87,8 @@ def adapt(
     The rest as in `headstart.fit`.
 
     Labels of the target domain, where there are any, are read once, after all models are fixed, for the score; with
-    ``use_labels`` there is none.
+    ``use_labels`` there is none. Rows of the target domain that stand among the labelled rows as well are adapted to,
+    and judge nothing (`headstart.evidence.contamination.copies`).
 
     Returns an `Artefact`, or a `Plan` with ``dry_run``. Raises UsageError HS-USAGE-001 where it is not said what to
     adapt to or the method does not adapt, TaskError HS-TASK-002 for forecasts, MethodError HS-METHOD-003 for a task or
@@ -147,9 +149,15 @@ def adapt(
     told = _told(problem, models, report)
     told["several"] = left_out(how, _control(how), problem, report) if how.role != "control" else []
     clock.lap("evidence")
-    judged = judge(learned, models, two.target, two.sealed, seed)
+    rows, sealed = two.target, two.sealed
+    if sealed is not None:
+        known, notes = copies(two.labelled.without("target"), two.target)
+        problem.notes += notes
+        if known.any():
+            rows, sealed = rows.select(np.flatnonzero(~known).tolist()), sealed.release(known)[1]
+    judged = judge(learned, models, rows, sealed, seed)
     if score_labels and judged.targets is not None:
-        told["oracle"] = oracle(learned, models[0], two.target, judged.targets, seed)
+        told["oracle"] = oracle(learned, models[0], rows, judged.targets, seed)
     clock.lap("scores")
     written = recorded(two, learned, chosen, models, judged, told, problem, extractor, clock, folder, facts)
     written.command = command_line(

@@ -31,13 +31,16 @@ MOST_DOMAINS = 8  # domains that are left out in turn
 
 @dataclass
 class Judged:
-    """scores: headline metric by model. values: the labels themselves, outputs: of what ships, targets: encoded."""
+    """scores: headline metric by model. rows: that judge. values: their labels themselves, outputs: of what ships,
+    targets: encoded.
+    """
 
     scores: dict[str, float] = field(default_factory=dict)
     verdict: Verdict | None = None
     outputs: Any = None
     targets: Targets | None = None
     values: list[Any] = field(default_factory=list)
+    rows: Dataset | None = None
 
 
 def judge(
@@ -54,7 +57,7 @@ def judge(
     outputs = [model.outputs(rows) for model in models]
     values = sealed.open([model.method.name for model in models])
     targets = task.encode(values)
-    found = Judged(outputs=outputs[ships], targets=targets, values=values)
+    found = Judged(outputs=outputs[ships], targets=targets, values=values, rows=rows)
     found.scores = {model.method.name: task.score(each, targets) for model, each in zip(models, outputs)}
     if len(models) > 1:
         one, other = (task.statistics(each, targets) for each in (outputs[0], outputs[-1]))

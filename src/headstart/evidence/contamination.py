@@ -11,7 +11,8 @@ N: rows of the target; n2: values that occur twice among them; f: what Good and 
 once (Good 1953, The population frequencies of species and the estimation of population parameters, Biometrika,
 equation 2). d: the share of the source's rows that are equal to another of them. Either estimate is too high where rows
 stand twice in one of the tables, and then the other one counts. If more rows are equal than that, by three standard
-errors of the counts, they are the same rows: they leave test and validation, train, and the record says so.
+errors of the counts, they are the same rows: they leave test and validation, train, and the record says so. Where the
+labelled rows of one domain and those to adapt to are given as they are, the same is asked of both (`copies`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from headstart.datasets.base import Dataset
 from headstart.errors import DataError
 from headstart.evidence.splits import Split
 from headstart.sources.base import Source
@@ -51,6 +53,31 @@ def alone(hashes: Array) -> Array:
     """Which rows are unlike all others, bool [N]."""
     _, place, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     return np.asarray(counts[place.ravel()] == 1)
+
+
+def copies(labelled: Dataset, rows: Dataset) -> tuple[Array, list[str]]:
+    """Which rows of a domain judge nothing, since they stand among the labelled rows [N], and what is to be told.
+
+    Equal inputs are found by their digests; of tables those that are equal by chance stay, and where under `LEAST`
+    would be left, all do.
+    """
+    digests = rows.fingerprints()
+    known = labelled.fingerprints()
+    same = np.isin(digests, known)
+    if not same.any():
+        return same, []
+    told = f"{same.sum():,} of the {len(rows):,} rows to adapt to stand among the labelled rows"
+    if rows.modality == "table":
+        equal, hashes = same, np.unique(digests, return_inverse=True)[1].ravel()
+        same = equal & alone(hashes)
+        counts = np.unique(known, return_counts=True)[1]
+        repeated = float(counts[counts > 1].sum() / len(known))
+        if same.sum() <= by_chance(hashes, len(known), repeated):
+            return np.zeros(len(rows), bool), [f"Rows: {told}, no more than are equal by chance; they stay."]
+        told = f"{same.sum():,} of the {len(rows):,} rows to adapt to stand among the labelled rows"
+    if len(rows) - same.sum() < LEAST:
+        return np.zeros(len(rows), bool), [f"Rows: {told}: of new rows the score says little."]
+    return same, [f"Rows: {told} ({same.mean():.1%}): they judge nothing."]
 
 
 def uncontaminated(parts: Split, source: Source | None, verdict: bool = True) -> Split:
