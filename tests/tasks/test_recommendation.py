@@ -56,6 +56,38 @@ def test_new_items_are_ranked_among_themselves():
     assert Recommendation.from_json(task.to_json()).to_json() == task.to_json()
 
 
+def plain(scores):
+    """The best of each row by sorting all of them."""
+    made = np.full((len(scores), TOP, 2), (-1, 0), np.float32)
+    for row, values in enumerate(scores.astype(np.float32)):
+        order = [item for item in np.argsort(-values, kind="stable")[:TOP] if values[item] > -np.inf]
+        made[row, : len(order), 0], made[row, : len(order), 1] = order, values[order]
+    return made
+
+
+@pytest.mark.parametrize("width", [2, 49, 50, 51, 255, 256, 257, 300, 512, 700, 1024, 3000])
+def test_the_best_are_those_that_sorting_everything_finds(width):
+    rng = np.random.default_rng(width)
+    scores = rng.normal(size=(24, width)).astype(np.float32)
+    scores[3:6] = rng.integers(0, 4, (3, width))  # many equals
+    scores[6:9] = rng.integers(0, 30, (3, width)) / 10
+    scores[9] = 1.0
+    scores[10] = -np.inf
+    scores[11:14][:, rng.random(width) < 0.97] = -np.inf  # fewer than are asked for
+    scores[14:17] = np.sort(scores[14:17], axis=1)  # the best stand side by side
+    scores[17] = -1e30
+    scores[18, : width // 2], scores[18, width // 2 :] = 0.0, -0.0
+    task = Recommendation([str(n) for n in range(width)])
+    np.testing.assert_array_equal(task.best(scores)[:, 0], plain(scores))
+    np.testing.assert_array_equal(task.best(np.asfortranarray(scores))[:, 0], plain(scores))
+    seen = rng.random(scores.shape) < 0.3
+    np.testing.assert_array_equal(task.best(scores, seen)[:, 0], plain(np.where(seen, -np.inf, scores)))
+    parts = rng.choice(3, width, p=(0.9, 0.1, 0.0))  # none of the third
+    found = Recommendation(task.items, parts.tolist()).best(scores)
+    for part in range(3):
+        np.testing.assert_array_equal(found[:, part], plain(np.where(parts == part, scores, -np.inf)))
+
+
 def test_one_item_is_nothing_to_rank():
     import datasets
 

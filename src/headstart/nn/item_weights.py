@@ -21,7 +21,7 @@ from headstart.tasks.recommendation import Recommendation
 from headstart.types import Json
 
 Array = np.ndarray
-BLOCK = 128
+BLOCK = 64
 """Users scored at once: their scores stay in the cache of the processor."""
 
 TYPICAL = 500
@@ -45,7 +45,7 @@ class ItemWeights:
         """With the scale of these histories, [N,I]."""
         step = max(1, X.shape[0] // TYPICAL)
         told = self.told(X[::step])
-        best = told.max(axis=1, initial=0)
+        best = (told.toarray() if sparse.issparse(told) else told).max(axis=1, initial=0)
         known = best[best > 0]
         return replace(self, scale=float(known.mean()) if len(known) else 1.0)
 
@@ -57,27 +57,26 @@ class ItemWeights:
         """The items of histories [n,I], without what stands beside them."""
         return X if X.shape[1] == len(self.popularity) else X[:, : len(self.popularity)]
 
-    def told(self, X: Any) -> Array:
-        """What histories [b,I] or [b,I+D] say of the columns, [b,J]."""
+    def told(self, X: Any) -> Any:
+        """What histories [b,I] or [b,I+D] say of the columns, [b,J]; sparse where the weights are."""
         if not self.weights.shape[1]:
             return np.zeros((X.shape[0], 0), np.float32)
         whole = len(self.rows) == X.shape[1] and np.array_equal(self.rows, np.arange(len(self.rows)))
-        found = (X if whole else X[:, self.rows]) @ self.weights
-        return np.asarray(found.toarray() if sparse.issparse(found) else found, np.float32)
+        return ((X if whole else X[:, self.rows]) @ self.weights).astype(np.float32, copy=False)
 
     def scores(self, X: Any, added: Sequence[Array] = ()) -> Iterator[Array]:
         """Scores [b,I] of histories [b,I] or [b,I+D] (sparse); -inf for the items that they hold. added: [I] or [b,I]
         each, in place of the popularity and its share: then scores with each of them.
         """
-        told, X = self.told(X) / np.float32(self.scale), self.items_of(X)
+        told, X = self.told(X), self.items_of(X)
         seen = X.nonzero()
-        whole = len(self.columns) == X.shape[1] and np.array_equal(self.columns, np.arange(len(self.columns)))
+        if sparse.issparse(told):
+            data, items, ends = told.data, self.columns[told.indices], told.indptr
+        else:
+            data, items, ends = told.ravel(), np.tile(self.columns, len(told)), np.arange(len(told) + 1) * told.shape[1]
+        told = sparse.csr_array((data / np.float32(self.scale), items, ends), shape=X.shape)
         for more in added or [np.float32(self.mix) * self.popularity]:
-            found = np.array(np.broadcast_to(np.asarray(more, np.float32), X.shape))
-            if whole:
-                found += told
-            else:
-                found[:, self.columns] += told
+            found = told + np.broadcast_to(np.asarray(more, np.float32), X.shape)  # one pass over the scores
             found[seen] = -np.inf
             yield found
 
@@ -124,7 +123,10 @@ class ItemWeights:
 
 def matrix(rows: Sequence[Array], items: int) -> Any:
     """The 0/1 of users and items [N,I], sparse, from item numbers; -1 (unknown) does not count."""
-    known = [np.unique(row[row >= 0]) for row in rows]
-    ends = np.concatenate([[0], np.cumsum([len(row) for row in known])])
-    indices = np.concatenate(known) if known else np.zeros(0, np.int64)
-    return sparse.csr_array((np.ones(len(indices), np.float32), indices, ends), shape=(len(rows), items))
+    place = np.repeat(np.arange(len(rows), dtype=np.int32), [len(row) for row in rows])
+    item = np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32)
+    known = item >= 0
+    ones = np.ones(int(known.sum()), np.float32)
+    made = sparse.coo_array((ones, (place[known], item[known])), shape=(len(rows), items)).tocsr()
+    made.data[:] = 1  # an item that is there twice counts once
+    return made

@@ -32,6 +32,9 @@ from headstart.types import Json, Outputs, Prediction
 TOP, SHOWN = 50, 10
 """Items in the outputs of a row, and in a prediction."""
 
+GROUPS = 256
+"""Groups of items whose best scores tell which items may be among the best of a row."""
+
 PARTS = ("train", "valid", "test")
 
 
@@ -175,15 +178,22 @@ class Recommendation(Task):
 
 
 def _top(scores: Array) -> Array:
-    """Item and score of the best `TOP` of each row of scores [N,I], float32 [N,K,2]; of equals the first item."""
-    count = min(TOP, scores.shape[1])
-    values = torch.from_numpy(np.ascontiguousarray(scores, dtype=np.float32))
-    best, items = (found.numpy() for found in torch.topk(values, count, dim=1))
-    order = np.lexsort((items, -best), axis=1)
-    best, items = np.take_along_axis(best, order, 1), np.take_along_axis(items, order, 1)
-    made = np.full((len(scores), TOP, 2), -1, np.float32)
-    made[:, :count, 0] = np.where(np.isfinite(best), items, -1)
-    made[:, :count, 1] = np.where(np.isfinite(best), best, 0)
+    """Item and score of the best `TOP` of each row of scores [N,I], float32 [N,K,2]; of equals the first item.
+
+    Only items that are no worse than the best ones of `TOP` groups are sorted.
+    """
+    scores, width = np.ascontiguousarray(scores, dtype=np.float32), scores.shape[1]
+    made = np.full((len(scores), TOP, 2), (-1, 0), np.float32)
+    groups = min(GROUPS, width)
+    best = scores[:, : width // groups * groups].reshape(len(scores), width // groups, groups).max(axis=1)
+    least = np.partition(best, -min(TOP, groups), axis=1)[:, -min(TOP, groups)]
+    places = np.flatnonzero(scores >= np.maximum(least, np.finfo(np.float32).min)[:, None])
+    row, found = places // width, scores.ravel()[places]
+    order = np.lexsort((-found, row))
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    kept = rank < TOP
+    row, rank, order = row[kept], rank[kept], order[kept]
+    made[row, rank, 0], made[row, rank, 1] = places[order] - row * width, found[order]
     return made
 
 
