@@ -56,6 +56,8 @@ def test_a_source_that_knows_the_books_ranks_users_without_a_history():
     drawn = Ease().fit(problem(few, source=library()))
     assert drawn.description == "EASE with books by library" and drawn.elsewhere.table is not None
     alone, as_they_are = Baseline(recipe="EASE").fit(problem(few)), Baseline().fit(problem(few))
+    without = drawn.history[-1]["without a history"]
+    assert without[drawn.description] == max(without.values()) and "without a history" not in alone.history[-1]
     assert score(drawn, others) > score(as_they_are, others) + 0.2
     assert score(drawn, others) > score(alone, others) + 0.2
 

@@ -126,13 +126,15 @@ def trials(problem: Problem) -> Iterator[Trial]:
 @dataclass(frozen=True)
 class Choice:
     """A recipe, the share of popularity, for how many users the source's popularity counts, and strength and half of
-    the features of users (`headstart.methods.people`), or None.
+    the features of users (`headstart.methods.people`), or None. newcomers: where it is known what users took elsewhere,
+    NDCG@10 without a history, by the kind of recipe.
     """
 
     recipe: Recipe
     mix: float = MIXES[0]
     users: float = 0.0
     people: tuple[float, float] | None = None
+    newcomers: Json = field(default_factory=dict)
 
     def build(self, X: Any) -> ItemWeights:
         """The model of the interactions X [N,I]."""
@@ -169,21 +171,23 @@ def choose(problem: Problem, recipes: Sequence[Recipe]) -> tuple[Choice, dict[st
         if recipe.kind not in tops or rows[place] @ share > tops[recipe.kind][0]:
             tops[recipe.kind] = float(rows[place] @ share), some[place], rows[place]
     kind = max(tops, key=lambda kind: tops[kind][0])
-    if not len(task.parts):
-        kind = _for_newcomers(kind, {each: (choice, rows) for each, (_, choice, rows) in tops.items()}, parts, task)
+    newcomers: Json = {}
+    if not len(task.parts) and any(recipe.elsewhere is not None for recipe in recipes):
+        kind, newcomers = _for_newcomers(kind, {each: top[1:] for each, top in tops.items()}, parts, task)
     best, by_kind = tops[kind][1], {each: score for each, (score, _, _) in tops.items()}
     if len(best.recipe.users) > 1:  # how far the source's popularity is believed, once the weights are chosen
         some = [Choice(best.recipe, mix, users) for users in best.recipe.users for mix in MIXES]
         found = judged(best.recipe, some) @ share
         best, by_kind[kind] = some[int(found.argmax())], max(by_kind[kind], float(found.max()))
-    return best, by_kind
+    return replace(best, newcomers=newcomers), by_kind
 
 
 def _for_newcomers(
     best: str, tops: dict[str, tuple[Choice, Array]], parts: Sequence[Trial], task: Recommendation
-) -> str:  # fmt: skip
+) -> tuple[str, Json]:  # fmt: skip
     """The kind of recipe that ranks users without a history best, by what they took elsewhere, among those that are
-    level with ``best`` (within `CLEARLY`) on the rows that judge; ``best`` where none is clearly ahead of it there.
+    level with ``best`` (within `CLEARLY`) on the rows that judge; ``best`` where none is clearly ahead of it there. And
+    the scores of those.
 
     tops: of each kind the choice, and NDCG@10 of the rows [n].
     """
@@ -193,7 +197,8 @@ def _for_newcomers(
     ]  # fmt: skip
     found = {kind: _without_history(tops[kind][0], parts, task) for kind in dict.fromkeys([best, *level])}
     ahead = [kind for kind in level if _ahead(found[kind], found[best])]
-    return max(ahead, key=lambda kind: float(found[kind].mean()), default=best)
+    scores = {kind: float(rows.mean()) for kind, rows in found.items()}
+    return max(ahead, key=scores.__getitem__, default=best), scores
 
 
 def _ahead(one: Array, other: Array) -> bool:
@@ -222,6 +227,8 @@ def fit_items(method: Method, problem: Problem, recipes: Sequence[Recipe], recip
     facts: Json = {"model": choice.recipe.kind, **choice.recipe.settings, "popularity": choice.mix, **features}
     if len(choice.recipe.users) > 1:
         facts["users"] = choice.users
+    if choice.newcomers:
+        facts["without a history"] = choice.newcomers
     strength = choice.recipe.settings.get("strength")
     settled: Any = replace(method, recipe=choice.recipe.kind, near=strength or 0.0)  # type: ignore[call-arg]
     return built(settled, problem, choice, {**facts, "on validation": by_kind})
