@@ -394,10 +394,11 @@ def main() -> None:
     parser.add_argument(
         "--occupations", default="student,other,educator,administrator,engineer,programmer,librarian,writer"
     )
-    parser.add_argument("--objective", default="auto", help="users: what the source learns, ease or sasrec")
-    parser.add_argument("--method", default="auto", help="users: auto, ease or sasrec")
+    parser.add_argument("--objective", default="auto", help="users: what the source learns, ease, sasrec or factors")
+    parser.add_argument("--method", default="auto", help="users: auto, ease, sasrec or factors")
     parser.add_argument("--whole", action="store_true", help="users: whole histories, in place of 5 interactions each")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--draw", type=int, default=0, help="users: which half of an occupation trains")
     parser.add_argument("--train", default="40,150", help="texts: users of the target that train")
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=20_000)
@@ -406,7 +407,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "users":
-            users(Path(folder), given.occupations.split(","), given.objective, given.whole, given.method)
+            users(Path(folder), given.occupations.split(","), given.objective, given.whole, given.method, given.draw)
         elif given.what == "texts":
             texts(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
         elif given.what == "people":

@@ -24,7 +24,7 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.errors import ArtefactError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
-from headstart.methods.item_models import classical
+from headstart.methods.item_models import classical, factor_recipes
 from headstart.methods.items import ItemsFitted, fit_items, refitted
 from headstart.nn.boosting import Boosted, fit_boosting
 from headstart.nn.featurizers import Featurizer, ImageFeatures, TextFeatures, WordFeatures, owners
@@ -81,7 +81,8 @@ class Baseline(Method):
         """Fit on the training rows alone; the source is not read, nor ``problem.valid`` except for interactions."""
         train, task = problem.train, problem.task
         if isinstance(task, Recommendation):
-            return fit_items(self, problem, classical(train), self.recipe, self.near)
+            recipes = factor_recipes() if self.recipe == "ALS" else classical(train)
+            return fit_items(self, problem, recipes, self.recipe, self.near)
         targets = task.encode(train.targets())
         groups = train.groups()
         features, X = _featurize(train, task)

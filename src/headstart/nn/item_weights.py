@@ -2,7 +2,8 @@
 
     score(u, j) = (sum_{i in history(u)} W_ij) / scale + mix * popularity_j
 
-Item-kNN, EASE and popularity (W = 0) are all of this form (Deshpande & Karypis 2004). The scale is the mean of the best
+Item-kNN, EASE and popularity (W = 0) are all of this form (Deshpande & Karypis 2004); of item factors
+(`headstart.nn.item_factors`) the sum is what the user folded in says. The scale is the mean of the best
 score over training histories, and the largest popularity is 1, so that one grid of mixtures fits every W. A user
 without a known item is ranked by popularity alone. Items of the history are never recommended.
 """
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from headstart.nn.item_factors import ItemFactors
 from headstart.tasks.recommendation import Recommendation
 from headstart.types import Json
 
@@ -29,7 +31,9 @@ TYPICAL = 500
 
 @dataclass(frozen=True)
 class ItemWeights:
-    """rows [R], columns [J]: the items that W speaks from and of. weights: [R,J], dense or sparse. popularity: [I]."""
+    """rows [R], columns [J]: the items that W speaks from and of. weights: [R,J], dense or sparse, or factors of
+    the items, of which rows and columns are the same. popularity: [I].
+    """
 
     rows: Array
     columns: Array
@@ -55,7 +59,10 @@ class ItemWeights:
         if not self.weights.shape[1]:
             return np.zeros((X.shape[0], 0), np.float32)
         whole = len(self.rows) == X.shape[1] and np.array_equal(self.rows, np.arange(len(self.rows)))
-        found = (X if whole else X[:, self.rows]) @ self.weights
+        part = X if whole else X[:, self.rows]
+        if isinstance(self.weights, ItemFactors):
+            return self.weights.told(part)
+        found = part @ self.weights
         return np.asarray(found.toarray() if sparse.issparse(found) else found, np.float32)
 
     def scores(self, X: Any, added: Sequence[Array] = ()) -> Iterator[Array]:
@@ -89,12 +96,16 @@ class ItemWeights:
     def state(self) -> tuple[Json, dict[str, Array]]:
         """Numbers and arrays."""
         arrays = {"rows": self.rows, "columns": self.columns, "popularity": self.popularity}
-        if sparse.issparse(self.weights):
+        facts: Json = {"scale": self.scale, "mix": self.mix}
+        if isinstance(self.weights, ItemFactors):
+            arrays["factors"] = self.weights.table
+            facts |= {"alpha": self.weights.alpha, "ridge": self.weights.ridge}
+        elif sparse.issparse(self.weights):
             W = self.weights.tocsr()
             arrays |= {"data": W.data, "indices": W.indices, "indptr": W.indptr}
         else:
             arrays["weights"] = self.weights
-        return {"scale": self.scale, "mix": self.mix}, {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        return facts, {k: np.ascontiguousarray(v) for k, v in arrays.items()}
 
     @classmethod
     def restore(cls, facts: Json, arrays: dict[str, Array], items: int) -> ItemWeights:
@@ -103,6 +114,8 @@ class ItemWeights:
         shape = (len(rows), len(columns))
         if "weights" in arrays:
             W: Any = arrays["weights"]
+        elif "factors" in arrays:
+            W = ItemFactors(arrays["factors"], float(facts["alpha"]), float(facts["ridge"]))
         else:
             W = sparse.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
         if W.shape != shape or popularity.shape != (items,):
