@@ -2,8 +2,8 @@
 
 Text: TF-IDF of words and characters, linear. Token labels: word, shape and context indicators, linear. Images: pixels,
 colours and oriented gradients, linear. Sounds: statistics of log-mel bands and MFCC, linear. Time series: MiniRocket,
-linear. Interactions: popularity, item-kNN (``implicit``), EASE and the words of the items, whichever ranks better on
-validation rows (`methods/items.py`). Tables and vectors: gradient boosting or a linear model on one-hot and
+linear. Interactions: popularity, item-kNN and ALS (``implicit``), EASE and the words of the items, whichever ranks
+better on validation rows (`methods/items.py`). Tables and vectors: gradient boosting or a linear model on one-hot and
 standardised columns, whichever cross-validates better. The strength of every linear model, and the size and number of
 the trees, are chosen by cross-validation on the training rows.
 
@@ -24,7 +24,7 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.errors import ArtefactError
 from headstart.methods.base import Fitted, Method, Need, Problem, hyper
-from headstart.methods.item_models import classical, factor_recipes
+from headstart.methods.item_models import classical
 from headstart.methods.items import ItemsFitted, fit_items, refitted
 from headstart.nn.boosting import Boosted, fit_boosting
 from headstart.nn.featurizers import Featurizer, ImageFeatures, TextFeatures, WordFeatures, owners
@@ -81,8 +81,7 @@ class Baseline(Method):
         """Fit on the training rows alone; the source is not read, nor ``problem.valid`` except for interactions."""
         train, task = problem.train, problem.task
         if isinstance(task, Recommendation):
-            recipes = factor_recipes() if self.recipe == "ALS" else classical(train)
-            return fit_items(self, problem, recipes, self.recipe, self.near)
+            return fit_items(self, problem, classical(train), self.recipe, self.near)
         targets = task.encode(train.targets())
         groups = train.groups()
         features, X = _featurize(train, task)

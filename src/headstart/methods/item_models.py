@@ -31,7 +31,7 @@ CONTENT_STRENGTHS, SHIFTS = (100.0, 1000.0), (0.3, 1.0, 3.0, 10.0, 30.0)
 USERS = (0.0, 10.0, 100.0, 1e6)
 """Users of the target for which the source's popularity counts."""
 
-DIMENSIONS, SHARES, ALPHAS, SWEEPS = 64, (0.02, 0.05, 0.1, 0.25), (1.0, 3.0, 10.0), 10
+DIMENSIONS, SHARES, ALPHAS, SWEEPS = 64, (0.02, 0.05, 0.1, 0.25), (1.0, 3.0), 10
 """Of factors: their number; ridges, over the largest singular value of the interactions, from which on nothing is left
 of factors with alpha 1; weights of an interaction; sweeps over users and items."""
 
@@ -257,7 +257,7 @@ def factor_recipes() -> list[Recipe]:
 
 
 def classical(dataset: Dataset) -> list[Recipe]:
-    """What a careful person would try without a source: popularity, item-kNN, EASE, and contents by TF-IDF."""
+    """What a careful person would try without a source: popularity, item-kNN, EASE, contents by TF-IDF, and ALS."""
     found: list[Recipe] = [Popular()]
     found += [Neighbours(weighting, size) for weighting in ("cosine", "TF-IDF", "BM25") for size in (20, 100)]
     found += [Ridge(strength) for strength in STRENGTHS]
@@ -266,7 +266,7 @@ def classical(dataset: Dataset) -> list[Recipe]:
         found += [
             Ridge(s, prior=prior, shift=shift, told="TF-IDF of contents") for s in CONTENT_STRENGTHS for shift in SHIFTS
         ]
-    return found
+    return found + factor_recipes()
 
 
 def word_vectors(texts: Sequence[str]) -> Array:
