@@ -391,13 +391,13 @@ def synthetic(path: Path, people: int, things: int, count: int, seed: int) -> in
     return len(keys)
 
 
-def scale(folder: Path, people: int, things: int, count: int, contest: bool) -> None:
+def scale(folder: Path, people: int, things: int, count: int, contest: bool, objective: str) -> None:
     roles = "dict(user='user', item='item', time='step')"
     found = [synthetic(folder / f"{name}.csv", people, things, count, seed) for name, seed in (("a", 0), ("b", 1))]
     print(f"{found[0]:,} interactions of {people:,} users with {things:,} items; a source from {found[1]:,} others")
     peak = "import resource; print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=True)"
     steps = {
-        "pretrain": f"headstart.pretrain('b.csv', 'source', roles={roles})",
+        "pretrain": f"headstart.pretrain('b.csv', 'source', roles={roles}, objective='{objective}')",
         "fit": f"print(headstart.fit('a.csv', roles={roles}, source='source', control={contest}, out='run').summary())",
         "recommend": (
             "from headstart.recommending import recommend, save; from pathlib import Path\n"
@@ -465,10 +465,13 @@ def main() -> None:
     parser.add_argument(
         "--occupations", default="student,other,educator,administrator,engineer,programmer,librarian,writer"
     )
-    parser.add_argument("--objective", default="auto", help="users: what the source learns, ease or sasrec")
-    parser.add_argument("--method", default="auto", help="users: auto, ease or sasrec")
+    parser.add_argument(
+        "--objective", default="auto", help="users, scale: what the source learns: ease, sasrec, factors"
+    )
+    parser.add_argument("--method", default="auto", help="users: auto, ease, sasrec or factors")
     parser.add_argument("--whole", action="store_true", help="users: whole histories, in place of 5 interactions each")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--draw", type=int, default=0, help="users: which half of an occupation trains")
     parser.add_argument("--train", default="40,150", help="texts, elsewhere: users of the target that train")
     parser.add_argument("--soon", action="store_true", help="people: ask for what comes next alone")
     parser.add_argument("--users", type=int, default=100_000)
@@ -478,7 +481,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "users":
-            users(Path(folder), given.occupations.split(","), given.objective, given.whole, given.method)
+            users(Path(folder), given.occupations.split(","), given.objective, given.whole, given.method, given.draw)
         elif given.what == "texts":
             texts(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
         elif given.what == "people":
@@ -488,7 +491,7 @@ def main() -> None:
         elif given.what == "items":
             items(Path(folder), given.seeds)
         else:
-            scale(Path(folder), given.users, given.items, given.interactions, given.contest)
+            scale(Path(folder), given.users, given.items, given.interactions, given.contest, given.objective)
     print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
 
 

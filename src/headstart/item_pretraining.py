@@ -2,8 +2,10 @@
 
 The weights between items are EASE (`headstart.nn.ease`) on all users; the strength of its ridge is chosen by NDCG@10 on
 users left out. With ``--objective sasrec`` a transformer over histories in order of time (`headstart.nn.sasrec`) is
-learned besides, its epoch chosen on users left out. What is saved is a folder that ``--source`` takes: the weights of
-the `MOST` most popular items, their identifiers, texts and popularity, and nothing of any user.
+learned besides, its epoch chosen on users left out; with ``--objective factors`` factors of all items by alternating
+least squares (`headstart.nn.item_factors`), their settings chosen so as well. What is saved is a folder that
+``--source`` takes: the weights of the `MOST` most popular items, their identifiers, texts and popularity, and nothing
+of any user.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
 from headstart.errors import DataError, UsageError, did_you_mean
 from headstart.methods.base import Problem
-from headstart.methods.item_models import STRENGTHS, Ridge
+from headstart.methods.item_models import STRENGTHS, Ridge, factor_recipes
 from headstart.methods.items import choose, encoded, joined
 from headstart.methods.sasrec_scratch import SASRecScratch
+from headstart.nn.item_factors import ItemFactors
 from headstart.nn.item_weights import matrix
 from headstart.sources.base import Source
 from headstart.sources.items import Items, of_table
@@ -30,7 +33,7 @@ from headstart.sources.sasrec import fresh
 from headstart.tasks.recommendation import Recommendation
 from headstart.types import Json
 
-OBJECTIVES = ("ease", "sasrec")
+OBJECTIVES = ("ease", "sasrec", "factors")
 """What may be learned; auto: the first."""
 
 Report = Callable[[str, int, int], None]
@@ -77,6 +80,9 @@ def learned(
     }  # fmt: skip
     notes = [*rows.notes, *(_rejected(rows.rejects))]
     made: Source = source
+    if objective == "factors":
+        made, told = factorised(rows, task, source, seed)
+        facts |= told
     if objective == "sasrec":
         settings: Json = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
         method = SASRecScratch(**{key: value for key, value in settings.items() if value})
@@ -88,6 +94,24 @@ def learned(
         made, told = transformer(method, problem, source)
         facts |= told
     return made, {**facts, "seconds": round(time.monotonic() - begun, 1)}, notes
+
+
+def factorised(rows: Dataset, task: Recommendation, items: Items, seed: int) -> tuple[Source, Json]:
+    """Factors of all items that anybody took, with the weights between items beside them; and the facts of it."""
+    problem = Problem(rows, None, task, None, None, seed=seed)
+    choice, scores = choose(problem, factor_recipes())
+    X = matrix(joined(*encoded(rows, task)), task.width)
+    model = choice.build(X)
+    factors = model.weights
+    assert isinstance(factors, ItemFactors)
+    source = of_table(
+        [task.items[place] for place in model.rows], factors.table, name=items.card.name, holds="factors",
+        popularity=np.asarray(X.sum(axis=0)).ravel()[model.rows] / X.shape[0],
+        origin=items.card.origin.replace("EASE", "ALS and EASE", 1), licence=items.card.licence,
+        description=items.card.description, learned={"alpha": factors.alpha, "ridge": factors.ridge}, items=items,
+    )  # fmt: skip
+    facts = {"objective": "factors", "items": len(source.ids), "ndcg@10": max(scores.values())}
+    return source, {**choice.recipe.settings, **facts}
 
 
 def transformer(method: SASRecScratch, problem: Problem, items: Items) -> tuple[Source, Json]:

@@ -114,6 +114,18 @@ def tiny_items(folder: Path) -> Source:
     )  # fmt: skip
 
 
+def tiny_factors(folder: Path) -> Source:
+    """Factors of the same eight items, and the weights between them."""
+    from headstart.sources.items import of_table
+
+    beside = tiny_items(folder)
+    table = np.random.default_rng(1).normal(0, 0.5, (8, 3))
+    return of_table(
+        beside.ids, table, name="tiny", holds="factors", popularity=beside.table.popularity.numpy(), origin="random",
+        licence="none", description="", learned={"alpha": 2.0, "ridge": 1.0}, items=beside,
+    )  # fmt: skip
+
+
 def tiny_sequences(folder: Path) -> Source:
     """A transformer over histories of the same eight items, and the weights between them."""
     from headstart.sources.sasrec import fresh

@@ -22,6 +22,7 @@ from tests.conformance.examples import (
     sounds,
     texts,
     tiny_bert,
+    tiny_factors,
     tiny_forecaster,
     tiny_items,
     tiny_people,
@@ -59,9 +60,15 @@ EXAMPLES = {
     "table": (rows_of_people, tiny_people),
     "windows": (histories, tiny_forecaster),
     "interactions": (users, tiny_items),
+    "factors": (users, tiny_factors),
     "sequences": (users, tiny_sequences),
 }
-TASKS = {"interactions": "recommendation", "sequences": "recommendation", "windows": "forecasting"}
+TASKS = {
+    "interactions": "recommendation",
+    "factors": "recommendation",
+    "sequences": "recommendation",
+    "windows": "forecasting",
+}
 
 
 @pytest.mark.parametrize(

@@ -143,8 +143,8 @@ def test_other_sources_are_refused_by_name():
 
 def test_auto_weighs_weights_and_transformer(taught):
     rows = walkers(20, 0)
-    assert planned(problem(rows, taught), "balanced") == ["ease", "sasrec"]
-    assert planned(problem(rows, taught), "quick") == ["ease"]
+    assert planned(problem(rows, taught), "balanced") == ["ease", "factors", "sasrec"]
+    assert planned(problem(rows, taught), "quick") == ["ease", "factors"]
     with pytest.raises(MethodError, match="HS-METHOD-003"):
         Ease().admit(Recommendation.learn(rows), taught, rows)  # nothing stands beside this one
 

@@ -2,8 +2,8 @@
 
 Text: TF-IDF of words and characters, linear. Token labels: word, shape and context indicators, linear. Images: pixels,
 colours and oriented gradients, linear. Sounds: statistics of log-mel bands and MFCC, linear. Time series: MiniRocket,
-linear. Interactions: popularity, item-kNN (``implicit``), EASE and the words of the items, whichever ranks better on
-validation rows (`methods/items.py`). Tables and vectors: gradient boosting or a linear model on one-hot and
+linear. Interactions: popularity, item-kNN and ALS (``implicit``), EASE and the words of the items, whichever ranks
+better on validation rows (`methods/items.py`). Tables and vectors: gradient boosting or a linear model on one-hot and
 standardised columns, whichever cross-validates better. The strength of every linear model, and the size and number of
 the trees, are chosen by cross-validation on the training rows.
 

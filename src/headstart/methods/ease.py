@@ -39,7 +39,7 @@ from headstart.nn.item_weights import matrix
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
 from headstart.sources.items import Items
-from headstart.sources.sasrec import Sequences
+from headstart.sources.sasrec import items_of
 from headstart.tasks.base import Task
 from headstart.types import LayerRow, Modality
 
@@ -139,9 +139,9 @@ class Ease(Method):
 
 
 def _items(source: Source | None) -> Items:
-    """The source of items, or the one beside a transformer. Raises MethodError HS-METHOD-003 without any."""
-    found = source.items if isinstance(source, Sequences) else source
-    if not isinstance(found, Items):
+    """The source of items, or the one beside another. Raises MethodError HS-METHOD-003 without any."""
+    found = items_of(source)
+    if found is None:
         raise MethodError("HS-METHOD-003", "ease needs a source of items.", "Name one with --source.")
     return found
 

@@ -1,4 +1,4 @@
-"""Kinds of item models with their settings: popularity, item-kNN, EASE, EASE towards what a source or contents tell.
+"""Kinds of item models with their settings: popularity, item-kNN, EASE and ALS, also towards what a source tells.
 
 A recipe makes an `ItemWeights` of the interactions X [N,I] of training rows; which recipe it is to be is chosen in
 `headstart.methods.items`.
@@ -20,6 +20,7 @@ from headstart.datasets.base import Dataset
 from headstart.errors import missing_package
 from headstart.methods.elsewhere import Elsewhere, plain
 from headstart.nn.ease import ease, told_by_content
+from headstart.nn.item_factors import ItemFactors, drawn
 from headstart.nn.item_weights import ItemWeights
 from headstart.types import Json
 
@@ -34,6 +35,13 @@ APART = (0.3, 1.0, 3.0)
 
 USERS = (0.0, 10.0, 100.0, 1e6)
 """Users of the target for which the source's popularity counts."""
+
+DIMENSIONS, SHARES, ALPHAS, SWEEPS = 64, (0.02, 0.05, 0.1, 0.25), (1.0, 3.0), 10
+"""Of factors: their number; ridges, over the largest singular value of the interactions, from which on nothing is left
+of factors with alpha 1; weights of an interaction; sweeps over users and items."""
+
+PULLS, DRAWN = (0.3, 1.0, 3.0, 10.0, np.inf), 4
+"""Strengths of the pull towards a source's factors, over the ridge that these were learned with, and sweeps."""
 
 WORDS = 4000
 MOST = 2500
@@ -76,6 +84,19 @@ class Prior:
         _, here, there = np.intersect1d(items, self.known, return_indices=True)
         made[np.ix_(here, here)] = self.weights[np.ix_(there, there)]
         return made
+
+
+@dataclass(frozen=True)
+class FactorPrior:
+    """Factors that a source knows of the task's items: table [K,D] of the items ``known`` [K], and how they were
+    learned (`headstart.nn.item_factors`). popularity: [I], the share of users.
+    """
+
+    table: Array
+    known: Array
+    popularity: Array
+    alpha: float
+    ridge: float
 
 
 class Popular(Recipe):
@@ -195,8 +216,75 @@ class Neighbours(Recipe):
         return ItemWeights(every, every, csr_array(model.similarity, dtype=np.float32), _counts(X)).scaled(X)
 
 
+class ALS(Recipe):
+    """Factors of items by alternating least squares, of the library ``implicit``. strength: of the ridge, over the
+    largest singular value of the interactions. alpha: the weight of one.
+    """
+
+    def __init__(self, strength: float, alpha: float, dimensions: int = DIMENSIONS) -> None:
+        self.strength, self.alpha, self.dimensions = strength, alpha, dimensions
+        self.kind = "ALS"
+        self.settings: Json = {"strength": strength, "alpha": alpha, "dimensions": dimensions}
+
+    def build(self, X: Any) -> ItemWeights:
+        """See `Recipe`. Raises EnvironmentProblem HS-ENV-001 where ``implicit`` is not installed."""
+        try:
+            from implicit.cpu.als import AlternatingLeastSquares
+        except ImportError as error:
+            raise missing_package("implicit", "recommendation") from error
+        from scipy.sparse import csr_matrix
+        from sklearn.utils.extmath import randomized_svd
+
+        counts = _counts(X)
+        kept = np.flatnonzero(counts)
+        part = csr_matrix(X[:, kept], dtype=np.float32)
+        ridge = self.strength * float(randomized_svd(part, 1, random_state=0)[1][0])
+        with warnings.catch_warnings():  # it warns of threads of BLAS
+            warnings.simplefilter("ignore")
+            model = AlternatingLeastSquares(
+                self.dimensions, ridge, self.alpha, iterations=SWEEPS, num_threads=1, random_state=0
+            )
+            model.fit(part, show_progress=False)
+        table = np.asarray(model.item_factors, np.float32)
+        return ItemWeights(kept, kept, ItemFactors(table, self.alpha, ridge), counts).scaled(X)
+
+
+class DrawnALS(Recipe):
+    """ALS towards a source's factors (`headstart.nn.item_factors.drawn`), all settings but ``strength`` as the source
+    has them. strength: of the pull, over the ridge of the source; infinity: its factors as they are. Items that the
+    source does not know start from nothing, with its ridge.
+    """
+
+    users = USERS
+
+    def __init__(self, strength: float, prior: FactorPrior, told: str) -> None:
+        self.strength, self.prior = strength, prior
+        self.kind = f"ALS towards {told}"
+        self.settings: Json = {"strength": None if strength == np.inf else strength}
+
+    def popularity(self, model: ItemWeights, X: Any, users: float) -> Array:
+        """See `Recipe`: (counts + users * the source's) / (N + users)."""
+        return _largest1(model.popularity + users * self.prior.popularity)
+
+    def build(self, X: Any) -> ItemWeights:
+        """See `Recipe`."""
+        counts, prior = _counts(X), self.prior
+        table = np.zeros((X.shape[1], prior.table.shape[1]), np.float32)
+        table[prior.known] = prior.table
+        strength = np.full(len(table), prior.ridge)
+        strength[prior.known] *= self.strength
+        table = drawn(X, table, strength, prior.alpha, prior.ridge, DRAWN)
+        kept = np.flatnonzero(table.any(axis=1))
+        return ItemWeights(kept, kept, ItemFactors(table[kept], prior.alpha, prior.ridge), counts).scaled(X)
+
+
+def factor_recipes() -> list[Recipe]:
+    """ALS from scratch, with all settings that are tried."""
+    return [ALS(share, alpha) for alpha in ALPHAS for share in SHARES]
+
+
 def classical(dataset: Dataset) -> list[Recipe]:
-    """What a careful person would try without a source: popularity, item-kNN, EASE, and contents by TF-IDF."""
+    """What a careful person would try without a source: popularity, item-kNN, EASE, contents by TF-IDF, and ALS."""
     found: list[Recipe] = [Popular()]
     found += [Neighbours(weighting, size) for weighting in ("cosine", "TF-IDF", "BM25") for size in (20, 100)]
     found += [Ridge(strength) for strength in STRENGTHS]
@@ -205,7 +293,7 @@ def classical(dataset: Dataset) -> list[Recipe]:
         found += [
             Ridge(s, prior=prior, shift=shift, told="TF-IDF of contents") for s in CONTENT_STRENGTHS for shift in SHIFTS
         ]
-    return found + with_elsewhere(plain(dataset))
+    return found + with_elsewhere(plain(dataset)) + factor_recipes()
 
 
 def with_elsewhere(

@@ -2,7 +2,8 @@
 
     score(u, j) = (sum_{i in history(u)} W_ij) / scale + mix * popularity_j
 
-Item-kNN, EASE and popularity (W = 0) are all of this form (Deshpande & Karypis 2004). The scale is the mean of the best
+Item-kNN, EASE and popularity (W = 0) are all of this form (Deshpande & Karypis 2004); of item factors
+(`headstart.nn.item_factors`) the sum is what the user folded in says. The scale is the mean of the best
 score over training histories, and the largest popularity is 1, so that one grid of mixtures fits every W. A user
 without a known item is ranked by popularity alone. Items of the history are never recommended. Beside its items X [N,I]
 a history may have further numbers [N,D], from which W then speaks as well (`headstart.methods.elsewhere`).
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from headstart.nn.item_factors import ItemFactors
 from headstart.tasks.recommendation import Recommendation
 from headstart.types import Json
 
@@ -31,7 +33,7 @@ TYPICAL = 500
 @dataclass(frozen=True)
 class ItemWeights:
     """rows [R], columns [J]: the items that W speaks from and of; rows from I on are numbers beside the items. weights:
-    [R,J], dense or sparse. popularity: [I].
+    [R,J], dense or sparse, or factors of the items, of which rows and columns are the same. popularity: [I].
     """
 
     rows: Array
@@ -62,7 +64,10 @@ class ItemWeights:
         if not self.weights.shape[1]:
             return np.zeros((X.shape[0], 0), np.float32)
         whole = len(self.rows) == X.shape[1] and np.array_equal(self.rows, np.arange(len(self.rows)))
-        return ((X if whole else X[:, self.rows]) @ self.weights).astype(np.float32, copy=False)
+        part = X if whole else X[:, self.rows]
+        if isinstance(self.weights, ItemFactors):
+            return self.weights.told(part)
+        return (part @ self.weights).astype(np.float32, copy=False)
 
     def scores(self, X: Any, added: Sequence[Array] = ()) -> Iterator[Array]:
         """Scores [b,I] of histories [b,I] or [b,I+D] (sparse); -inf for the items that they hold. added: [I] or [b,I]
@@ -70,11 +75,15 @@ class ItemWeights:
         """
         told, X = self.told(X), self.items_of(X)
         seen = X.nonzero()
+        whole = len(self.columns) == X.shape[1] and np.array_equal(self.columns, np.arange(len(self.columns)))
+        scale = np.float32(self.scale)
         if sparse.issparse(told):
-            data, items, ends = told.data, self.columns[told.indices], told.indptr
+            told = sparse.csr_array((told.data / scale, self.columns[told.indices], told.indptr), shape=X.shape)
+        elif whole:
+            told = told / scale
         else:
-            data, items, ends = told.ravel(), np.tile(self.columns, len(told)), np.arange(len(told) + 1) * told.shape[1]
-        told = sparse.csr_array((data / np.float32(self.scale), items, ends), shape=X.shape)
+            ends = np.arange(len(told) + 1) * told.shape[1]
+            told = sparse.csr_array((told.ravel() / scale, np.tile(self.columns, len(told)), ends), shape=X.shape)
         for more in added or [np.float32(self.mix) * self.popularity]:
             found = told + np.broadcast_to(np.asarray(more, np.float32), X.shape)  # one pass over the scores
             found[seen] = -np.inf
@@ -95,12 +104,16 @@ class ItemWeights:
     def state(self) -> tuple[Json, dict[str, Array]]:
         """Numbers and arrays."""
         arrays = {"rows": self.rows, "columns": self.columns, "popularity": self.popularity}
-        if sparse.issparse(self.weights):
+        facts: Json = {"scale": self.scale, "mix": self.mix}
+        if isinstance(self.weights, ItemFactors):
+            arrays["factors"] = self.weights.table
+            facts |= {"alpha": self.weights.alpha, "ridge": self.weights.ridge}
+        elif sparse.issparse(self.weights):
             W = self.weights.tocsr()
             arrays |= {"data": W.data, "indices": W.indices, "indptr": W.indptr}
         else:
             arrays["weights"] = self.weights
-        return {"scale": self.scale, "mix": self.mix}, {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        return facts, {k: np.ascontiguousarray(v) for k, v in arrays.items()}
 
     @classmethod
     def restore(cls, facts: Json, arrays: dict[str, Array], items: int, beside: int = 0) -> ItemWeights:
@@ -111,6 +124,8 @@ class ItemWeights:
         shape = (len(rows), len(columns))
         if "weights" in arrays:
             W: Any = arrays["weights"]
+        elif "factors" in arrays:
+            W = ItemFactors(arrays["factors"], float(facts["alpha"]), float(facts["ridge"]))
         else:
             W = sparse.csr_array((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
         if W.shape != shape or popularity.shape != (items,):

@@ -18,7 +18,7 @@ from headstart.sources import shelf
 from headstart.sources.base import Source
 from headstart.sources.concatenated import wordless
 from headstart.sources.items import Items, Reading, of_texts, unit_vectors
-from headstart.sources.sasrec import Sequences
+from headstart.sources.sasrec import Sequences, items_of
 from headstart.tasks.base import Task
 from headstart.tasks.several import Several
 
@@ -89,8 +89,8 @@ def open_for(dataset: Dataset, source: str | Source, align: Mapping[str, str] | 
 
 def told_by_text(dataset: Dataset, source: Source) -> Source:
     """A source that knows other items than those of the rows, with a reading of the texts of both (`Items.foreign`)."""
-    items = source.items if isinstance(source, Sequences) else source
-    if not isinstance(items, Items) or dataset.items is None or not items.foreign(dataset.items):
+    items = items_of(source)
+    if items is None or dataset.items is None or not items.foreign(dataset.items):
         return source
     try:
         reader = shelf.open_source(READER)
@@ -101,7 +101,7 @@ def told_by_text(dataset: Dataset, source: Source) -> Source:
     texts = items.texts, dataset.items.texts
     own, others = (unit_vectors(_read(reader, each, dataset.origin), each) for each in texts)
     read = items.read(Reading(reader.card.name, own, dataset.items.ids, others))
-    return source.beside(read) if isinstance(source, Sequences) else read
+    return source.beside(read) if isinstance(source, Sequences | Items) and items is not source else read
 
 
 def _read(source: Source, texts: Sequence[str], origin: str) -> Array:

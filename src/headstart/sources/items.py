@@ -1,10 +1,11 @@
 """What is known of items before the first interaction of the target: weights between them, or vectors of what they are.
 
-``headstart pretrain`` learns the weights from the interactions of other users (EASE, `headstart.nn.ease`): a source
-folder with an identifier for each item, by which the items of a target are matched. A text source becomes a source of
-items by reading the texts of the items once (`of_texts`). Beside weights the texts of their items are kept: by these
-items of another catalogue, which share no identifier, are known (`Reading`). The features of a row are the mean, over
-the items of its history that are known, of the item's row in the table: zeros for a user of whom nothing is known.
+``headstart pretrain`` learns the weights from the interactions of other users (EASE, `headstart.nn.ease`), or factors
+of the items (`headstart.nn.item_factors`) with such weights beside them: a source folder with an identifier for each
+item, by which the items of a target are matched. A text source becomes a source of items by reading the texts of the
+items once (`of_texts`). Beside weights the texts of their items are kept: by these items of another catalogue, which
+share no identifier, are known (`Reading`). The features of a row are the mean, over the items of its history that are
+known, of the item's row in the table: zeros for a user of whom nothing is known.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 IDS, TEXTS = "items.json", "texts.json"
+
+BESIDE = "items"
+"""The folder of the weights between items, beside what else the same interactions taught."""
+
+Holds: TypeAlias = Literal["weights", "vectors", "factors"]
 
 KNOWN = 0.9
 """Share of the target's items from which identifiers are enough, and texts are not asked."""
@@ -54,7 +60,9 @@ class Reading:
 
 
 class Items(Source):
-    """A table with a row for each item. holds: ``weights`` [I,I] between items, or ``vectors`` [I,D] of each.
+    """A table with a row for each item. holds: ``weights`` [I,I] between items, ``vectors`` [I,D] of what each is, or
+    ``factors`` [I,D] of each; then learned: how (alpha, ridge, see `headstart.nn.item_factors`), and items: the weights
+    between items that the same interactions taught, or None.
 
     popularity: [I], the share of users that dealt with an item; zeros where none were counted. texts: what is known of
     each item ("" for nothing), or empty. reading: how a text source reads the items here and those of a target.
@@ -63,10 +71,11 @@ class Items(Source):
     provider = "items"
 
     def __init__(
-        self, card: Card, network: Table, ids: Sequence[str], holds: Literal["weights", "vectors"],
-        texts: Sequence[str] = (),
+        self, card: Card, network: Table, ids: Sequence[str], holds: Holds, texts: Sequence[str] = (),
+        learned: Json | None = None, items: Items | None = None,
     ) -> None:  # fmt: skip
         super().__init__(card, network)
+        self.learned, self.items = learned or {}, items
         self.ids, self.holds, self.texts = tuple(ids), holds, tuple(texts)
         self.reading: Reading | None = None
         self._place = {item: number for number, item in enumerate(self.ids)}
@@ -74,7 +83,9 @@ class Items(Source):
     @property
     def told(self) -> str:
         """What it is, in a few words."""
-        return f"the weights of {self.card.name}" if self.holds == "weights" else f"contents by {self.card.name}"
+        if self.holds == "vectors":
+            return f"contents by {self.card.name}"
+        return f"the {self.holds} of {self.card.name}"
 
     @property
     def table(self) -> Table:
@@ -104,9 +115,12 @@ class Items(Source):
 
     def settings(self) -> Json:
         """What the table holds, and digests of the identifiers and of the texts."""
-        return {
+        found: Json = {
             "holds": self.holds, "ids": digest_of(self.ids), "texts": digest_of(self.texts) if self.texts else None,
         }  # fmt: skip
+        if self.holds == "factors":
+            found |= {**self.learned, "items": None if self.items is None else self.items.card.digest}
+        return found
 
     def save(self, folder: Path) -> None:
         """See `Source.save`; the identifiers stand in ``items.json``, the texts in ``texts.json``."""
@@ -114,6 +128,8 @@ class Items(Source):
         write_ids(folder, self.ids)
         if self.texts:
             write_ids(folder, self.texts, TEXTS)
+        if self.items is not None:
+            self.items.save(folder / BESIDE)
 
     @classmethod
     def load(cls, folder: Path) -> Items:
@@ -126,13 +142,22 @@ class Items(Source):
         ids = read_ids(folder, settings["ids"], len(table))
         told = settings.get("texts")
         texts = read_ids(folder, told, len(table), TEXTS) if told else []
-        return cls(card, Table(table, popularity), ids, settings["holds"], texts)
+        items = Items.load(folder / BESIDE) if settings.get("items") else None
+        learned: Json = {name: settings[name] for name in ("alpha", "ridge") if name in settings}
+        return cls(card, Table(table, popularity), ids, settings["holds"], texts, learned, items)
 
     def settled(self, dataset: Dataset, align: Mapping[str, str] | None = None) -> Items:
         """For the items of these rows. Where most texts under the same identifier differ, the identifiers are numbers
         of two catalogues, and none is known by it.
         """
         self.refuse_names(align)
+        if self.items is not None:
+            items = self.items.settled(dataset)
+            if items is self.items:
+                return self
+            made = self.beside(items)
+            made._place, made.notes = {}, items.notes
+            return made
         here = dataset.items
         texts = {} if here is None or not self.texts else dict(zip(here.ids, here.texts))
         pairs = [(self.texts[row], texts[item]) for item, row in self._place.items() if texts.get(item)]
@@ -159,6 +184,12 @@ class Items(Source):
         made.reading = reading
         return made
 
+    def beside(self, items: Items) -> Items:
+        """The same factors with these weights between items beside them."""
+        made = copy.copy(self)
+        made.items = items
+        return made
+
     def known(self, items: Sequence[str]) -> tuple[Array, Array]:
         """Which of these items the table has, as places among them [K], and their rows in the table [K]."""
         rows = np.array([self._place.get(item, -1) for item in items], np.int64)
@@ -183,19 +214,23 @@ class Table(nn.Module):
         return (self.table[items] * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
+ARCHITECTURE: dict[Holds, str] = {"weights": "EASE", "vectors": "item vectors", "factors": "ALS"}
+
+
 def of_table(
-    ids: Sequence[str], table: Array, *, name: str, holds: Literal["weights", "vectors"],
+    ids: Sequence[str], table: Array, *, name: str, holds: Holds,
     popularity: Array | None = None, origin: str, licence: str, description: str, texts: Sequence[str] = (),
+    learned: Json | None = None, items: Items | None = None,
 ) -> Items:  # fmt: skip
-    """A source of items from its table [I,D]."""
+    """A source of items from its table [I,D]. learned, items: of factors."""
     share = np.zeros(len(ids), np.float32) if popularity is None else popularity
     network = Table(torch.from_numpy(np.asarray(table, np.float32)), torch.from_numpy(np.asarray(share, np.float32)))
     card = Card(
-        name=name, modality="interactions", architecture="EASE" if holds == "weights" else "item vectors",
+        name=name, modality="interactions", architecture=ARCHITECTURE[holds],
         width=int(table.shape[1]), parameters=int(table.size), origin=origin, licence=licence,
         digest=weights.digest(weights.state(network)), description=description,
     )  # fmt: skip
-    return Items(card, network, ids, holds, texts)
+    return Items(card, network, ids, holds, texts, learned, items)
 
 
 def of_texts(source: Source, ids: Sequence[str], texts: Sequence[str], features: Array) -> Items:

@@ -22,7 +22,7 @@ from headstart.nn.ease import stand_ins
 from headstart.nn.sasrec import SASRec
 from headstart.sources import weights
 from headstart.sources.base import Card, Source
-from headstart.sources.items import Items, digest_of, history, padded, read_ids, write_ids
+from headstart.sources.items import BESIDE, Items, digest_of, history, padded, read_ids, write_ids
 from headstart.types import Batch, Features, Json, Sample
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ SIZES: Json = {"width": 64, "blocks": 2, "heads": 2, "length": 100, "dropout": 0
 
 STAND_IN = 1.0
 """Shift of the kernel ridge by which items stand in for others."""
-
-BESIDE = "items"
-"""The folder of the weights between items."""
 
 
 class Sequences(Source):
@@ -165,6 +162,13 @@ class Sequences(Source):
         mean = known.mean(dim=0)
         told: torch.Tensor = mean + torch.tensordot(A.T, known - mean, dims=1)
         return told
+
+
+def items_of(source: Source | None) -> Items | None:
+    """The weights or vectors of items that a source is, or that stand beside its transformer or its factors."""
+    if isinstance(source, Sequences) or (isinstance(source, Items) and source.holds == "factors"):
+        return source.items
+    return source if isinstance(source, Items) else None
 
 
 def fresh(ids: Sequence[str], name: str, seed: int, **sizes: float) -> Sequences:
