@@ -38,12 +38,15 @@ from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
 from headstart.methods.ease import Ease
 from headstart.methods.items import ItemsFitted
+from headstart.methods.two_tower import TwoTower
+from headstart.methods.two_tower_scratch import TwoTowerScratch
 from headstart.ranking.measure import open_for
 from headstart.tasks.recommendation import Recommendation
 
 COLUMNS = {"user_id": "user", "movie_id": "item", "timestamp": "step"}
 KINDS = {"next": "items"}
 GIVEN = 5
+PLAIN = {"drift": False}
 
 
 def ratings() -> list[dict[str, str]]:
@@ -205,7 +208,7 @@ def items(folder: Path, seeds: int) -> None:
 # --- two catalogues ------------------------------------------------------------------------------------------------
 
 
-def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
+def texts(folder: Path, seeds: list[int], sizes: list[int], objective: str) -> None:
     """Half of the films and half of the users make the source; the others, with the other films, are the target."""
     every = ratings()
     films = {row["movie_id"]: row for row in every}
@@ -213,7 +216,7 @@ def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
         f"{'seed':>4} {'train':>5} {'test':>5} {'carried':>8} {'control':>8} {'difference':>24} {'minilm':>7} "
         f"{'EASE':>6} verdict"
     )
-    for seed in range(seeds):
+    for seed in seeds:
         rng = np.random.default_rng([seed, 7])
         names, people = rng.permutation(sorted(films)), rng.permutation(sorted({row["user_id"] for row in every}))
         first, ours = set(names[: len(names) // 2]), set(people[: len(people) // 2])
@@ -227,7 +230,9 @@ def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
         others = [{**{key: row[key] for key in COLUMNS}, "movie_id": f"a{row['movie_id']}"} for row in every
                   if row["user_id"] in ours and row["movie_id"] in first]  # fmt: skip
         source = folder / f"source {seed}"
-        headstart.pretrain(write(folder / "others.csv", others), source, roles=COLUMNS, items=tables[0], seed=seed)
+        headstart.pretrain(
+            write(folder / "others.csv", others), source, roles=COLUMNS, items=tables[0], objective=objective, seed=seed
+        )
         taken: dict[str, list[str]] = defaultdict(list)
         for row in every:
             if row["user_id"] not in ours and row["movie_id"] not in first:
@@ -246,6 +251,9 @@ def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
                 "minilm": Ease().fit(Problem(train, None, task, open_for(data, "minilm"), None, seed=seed)),
                 "EASE": Baseline(recipe="EASE").fit(Problem(train, None, task, None, None, seed=seed)),
             }
+            if objective == "two_tower":
+                given = Problem(train, None, task, open_for(data, str(source)), None, seed=seed, options=PLAIN)
+                fits |= {"two_tower": TwoTower().fit(given), "fresh": TwoTowerScratch().fit(given)}
             wanted = task.encode(test.targets())
             told = {name: task.statistics(each.outputs(test), wanted) for name, each in fits.items()}
             score = {name: float(task.combine(each.sum(axis=0))) for name, each in told.items()}
@@ -257,6 +265,17 @@ def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
                 f"({fits['carried'].description}, against {fits['control'].description})",
                 flush=True,
             )
+            if objective == "two_tower":
+                towers(told, task, seed)
+
+
+def towers(told: dict[str, np.ndarray], task: Recommendation, seed: int) -> None:
+    """The trained towers beside everything else on the same test rows, in paired differences."""
+    for other in [name for name in told if name != "two_tower"]:
+        d = paired_bootstrap(told["two_tower"], told[other], task.combine, seed=seed)
+        scores = [float(task.combine(told[name].sum(axis=0))) for name in ("two_tower", other)]
+        told_of = f"two_tower {scores[0]:.3f}, {other:8} {scores[1]:.3f}"
+        print(f"{'':10} {told_of}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", flush=True)
 
 
 # --- features of users ---------------------------------------------------------------------------------------------
@@ -394,21 +413,25 @@ def main() -> None:
     parser.add_argument(
         "--occupations", default="student,other,educator,administrator,engineer,programmer,librarian,writer"
     )
-    parser.add_argument("--objective", default="auto", help="users: what the source learns, ease or sasrec")
+    parser.add_argument(
+        "--objective", default="auto", help="users: what the source learns, ease or sasrec; texts, items: or two_tower"
+    )
     parser.add_argument("--method", default="auto", help="users: auto, ease or sasrec")
     parser.add_argument("--whole", action="store_true", help="users: whole histories, in place of 5 interactions each")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="texts, items: the first seed")
     parser.add_argument("--train", default="40,150", help="texts: users of the target that train")
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--interactions", type=int, default=1_000_000)
     parser.add_argument("--contest", action="store_true", help="scale: with controls, verdict and learning curves")
     given = parser.parse_args()
+    seeds = list(range(given.first, given.first + given.seeds))
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "users":
             users(Path(folder), given.occupations.split(","), given.objective, given.whole, given.method)
         elif given.what == "texts":
-            texts(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
+            texts(Path(folder), seeds, [int(size) for size in given.train.split(",")], given.objective)
         elif given.what == "people":
             people(Path(folder), given.seeds)
         elif given.what == "items":

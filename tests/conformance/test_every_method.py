@@ -27,6 +27,7 @@ from tests.conformance.examples import (
     tiny_people,
     tiny_sequences,
     tiny_torchvision,
+    tiny_towers,
     tiny_whisper,
     users,
     waves,
@@ -60,8 +61,14 @@ EXAMPLES = {
     "windows": (histories, tiny_forecaster),
     "interactions": (users, tiny_items),
     "sequences": (users, tiny_sequences),
+    "towers": (users, tiny_towers),
 }
-TASKS = {"interactions": "recommendation", "sequences": "recommendation", "windows": "forecasting"}
+TASKS = {
+    "interactions": "recommendation",
+    "sequences": "recommendation",
+    "towers": "recommendation",
+    "windows": "forecasting",
+}
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ from headstart.nn.ease import carried, stand_ins
 from headstart.nn.item_weights import matrix
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
+from headstart.sources.history_network import HistoryNetwork
 from headstart.sources.items import Items
-from headstart.sources.sasrec import Sequences
 from headstart.tasks.base import Task
 from headstart.types import LayerRow, Modality
 
@@ -134,8 +134,8 @@ class Ease(Method):
 
 
 def _items(source: Source | None) -> Items:
-    """The source of items, or the one beside a transformer. Raises MethodError HS-METHOD-003 without any."""
-    found = source.items if isinstance(source, Sequences) else source
+    """The source of items, or the one beside a network. Raises MethodError HS-METHOD-003 without any."""
+    found = source.items if isinstance(source, HistoryNetwork) else source
     if not isinstance(found, Items):
         raise MethodError("HS-METHOD-003", "ease needs a source of items.", "Name one with --source.")
     return found
