@@ -169,12 +169,16 @@ def control(rows: Path, items: Path) -> float:
 # --- new items -----------------------------------------------------------------------------------------------------
 
 
-def items(folder: Path, seeds: int) -> None:
+def items(folder: Path, seeds: list[int], objective: str) -> None:
+    """New films; where towers are learned, half of the users make the source, on the films that are not new."""
     every = ratings()
     films = {row["movie_id"]: row for row in every}
-    bare = write(folder / "ratings.csv", [{k: row[k] for k in COLUMNS} for row in every])
     print(f"{'seed':>4} {'rows':>5} {'new':>4} {'minilm':>7} {'control':>8} {'difference':>22}  verdict")
-    for seed in range(seeds):
+    for seed in seeds:
+        people = np.random.default_rng([seed, 9]).permutation(sorted({row["user_id"] for row in every}))
+        ours = set(people[: len(people) // 2]) if objective == "two_tower" else set()
+        kept = [{k: row[k] for k in COLUMNS} for row in every if row["user_id"] not in ours]
+        bare = write(folder / "ratings.csv", kept)
         order = np.random.default_rng(seed).permutation(sorted(films))
         part = dict.fromkeys(order, "train")
         part |= dict.fromkeys(order[: len(order) // 10], "test")
@@ -194,6 +198,20 @@ def items(folder: Path, seeds: int) -> None:
             chosen = method.fit(problem)
             final = method.refitted(chosen, every_label)
             told.append((task.statistics(final.outputs(test), wanted), final.history[-1]))
+        if ours:
+            source = folder / f"source {seed}"
+            old = [{k: row[k] for k in COLUMNS} for row in every
+                   if row["user_id"] in ours and part[row["movie_id"]] == "train"]  # fmt: skip
+            words = [{k: row[k] for k in ("movie_id", "title", "genres")} for row in table if row["split"] == "train"]
+            headstart.pretrain(
+                write(folder / "others.csv", old), source, roles=COLUMNS, items=write(folder / "old.csv", words),
+                objective=objective, seed=seed,
+            )  # fmt: skip
+            given = problem.replace(source=open_for(rows, str(source)), options=PLAIN)
+            weights = Ease().refitted(Ease().fit(given), every_label.replace(source=given.source))
+            fits = {"two_tower": TwoTower().fit(given), "fresh": TwoTowerScratch().fit(given), "carried": weights}
+            found = {name: task.statistics(each.outputs(test), wanted) for name, each in fits.items()}
+            towers({**found, "minilm": told[0][0], "control": told[1][0]}, task, seed)
         d = paired_bootstrap(told[0][0], told[1][0], task.combine, seed=seed)
         scores = [float(task.combine(each.sum(axis=0))) for each, _ in told]
         shown = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
@@ -435,7 +453,7 @@ def main() -> None:
         elif given.what == "people":
             people(Path(folder), given.seeds)
         elif given.what == "items":
-            items(Path(folder), given.seeds)
+            items(Path(folder), seeds, given.objective)
         else:
             scale(Path(folder), given.users, given.items, given.interactions, given.contest)
     print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")

@@ -109,6 +109,8 @@ class SequenceMethod(GradientMethod):
         kept = [place for place in order if counts[place] > 0 or task.items[place] in told] or order.tolist()
         ids = [task.items[place] for place in kept]
         source = problem.source.for_items(ids, counts[kept], problem.seed, fresh)
+        if len(task.parts):
+            source.reader.unseen = torch.from_numpy(task.parts[kept] > 0)
         return source, nn.Identity(), ("pooled",)
 
     def popularity(self, problem: Problem) -> Array:
@@ -160,11 +162,13 @@ class SequenceMethod(GradientMethod):
         return lambda network: task.statistics(ranked(network, source, task, popularity, rows), wanted)[:, 0]
 
     def loss(self, network: Network, batch: Batch, target: torch.Tensor, problem: Problem) -> dict[str, torch.Tensor]:
-        """Cross-entropy over all items of the network, the mean over the steps that have a next item."""
+        """Cross-entropy over all items but new ones, the mean over the steps that have a next item."""
         reader = network.backbone
         assert isinstance(reader, HistoryReader)
         there = target >= 0  # [B,T]
         logits = reader.scores(reader(batch.inputs["items"])[there])
+        if reader.unseen is not None:
+            logits = logits.masked_fill(reader.unseen.to(logits.device), -torch.inf)
         return {"loss": functional.cross_entropy(logits.float(), target[there])}
 
     def fit(self, problem: Problem) -> Any:

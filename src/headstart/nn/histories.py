@@ -9,7 +9,11 @@ from torch import nn
 
 
 class HistoryReader(nn.Module):
-    """A network over the items of a history in order of time. Histories are padded at the end."""
+    """A network over the items of a history in order of time. Histories are padded at the end. unseen: bool [I], items
+    that no training row can hold, so that the loss leaves them out, or None.
+    """
+
+    unseen: torch.Tensor | None = None
 
     @abstractmethod
     def forward(self, items: torch.Tensor) -> torch.Tensor:
