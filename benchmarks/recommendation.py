@@ -43,6 +43,8 @@ from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
 from headstart.methods.ease import Ease
 from headstart.methods.items import ItemsFitted
+from headstart.methods.two_tower import TwoTower
+from headstart.methods.two_tower_scratch import TwoTowerScratch
 from headstart.ranking.measure import open_for
 from headstart.tasks.recommendation import Recommendation
 
@@ -51,6 +53,8 @@ KINDS = {"next": "items"}
 GIVEN = 5
 ROUNDS = 5
 """Times that each is measured, in turn."""
+
+PLAIN = {"drift": False}
 
 
 def ratings() -> list[dict[str, str]]:
@@ -173,12 +177,16 @@ def control(rows: Path, items: Path) -> float:
 # --- new items -----------------------------------------------------------------------------------------------------
 
 
-def items(folder: Path, seeds: int) -> None:
+def items(folder: Path, seeds: list[int], objective: str) -> None:
+    """New films; where towers are learned, half of the users make the source, on the films that are not new."""
     every = ratings()
     films = {row["movie_id"]: row for row in every}
-    bare = write(folder / "ratings.csv", [{k: row[k] for k in COLUMNS} for row in every])
     print(f"{'seed':>4} {'rows':>5} {'new':>4} {'minilm':>7} {'control':>8} {'difference':>22}  verdict")
-    for seed in range(seeds):
+    for seed in seeds:
+        people = np.random.default_rng([seed, 9]).permutation(sorted({row["user_id"] for row in every}))
+        ours = set(people[: len(people) // 2]) if objective == "two_tower" else set()
+        kept = [{k: row[k] for k in COLUMNS} for row in every if row["user_id"] not in ours]
+        bare = write(folder / "ratings.csv", kept)
         order = np.random.default_rng(seed).permutation(sorted(films))
         part = dict.fromkeys(order, "train")
         part |= dict.fromkeys(order[: len(order) // 10], "test")
@@ -198,6 +206,20 @@ def items(folder: Path, seeds: int) -> None:
             chosen = method.fit(problem)
             final = method.refitted(chosen, every_label)
             told.append((task.statistics(final.outputs(test), wanted), final.history[-1]))
+        if ours:
+            source = folder / f"source {seed}"
+            old = [{k: row[k] for k in COLUMNS} for row in every
+                   if row["user_id"] in ours and part[row["movie_id"]] == "train"]  # fmt: skip
+            words = [{k: row[k] for k in ("movie_id", "title", "genres")} for row in table if row["split"] == "train"]
+            headstart.pretrain(
+                write(folder / "others.csv", old), source, roles=COLUMNS, items=write(folder / "old.csv", words),
+                objective=objective, seed=seed,
+            )  # fmt: skip
+            given = problem.replace(source=open_for(rows, str(source)), options=PLAIN)
+            weights = Ease().refitted(Ease().fit(given), every_label.replace(source=given.source))
+            fits = {"two_tower": TwoTower().fit(given), "fresh": TwoTowerScratch().fit(given), "carried": weights}
+            found = {name: task.statistics(each.outputs(test), wanted) for name, each in fits.items()}
+            towers({**found, "minilm": told[0][0], "control": told[1][0]}, task, seed)
         d = paired_bootstrap(told[0][0], told[1][0], task.combine, seed=seed)
         scores = [float(task.combine(each.sum(axis=0))) for each, _ in told]
         shown = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
@@ -212,7 +234,7 @@ def items(folder: Path, seeds: int) -> None:
 # --- two catalogues ------------------------------------------------------------------------------------------------
 
 
-def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
+def texts(folder: Path, seeds: list[int], sizes: list[int], objective: str) -> None:
     """Half of the films and half of the users make the source; the others, with the other films, are the target."""
     every = ratings()
     films = {row["movie_id"]: row for row in every}
@@ -220,7 +242,7 @@ def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
         f"{'seed':>4} {'train':>5} {'test':>5} {'carried':>8} {'control':>8} {'difference':>24} {'minilm':>7} "
         f"{'EASE':>6} verdict"
     )
-    for seed in range(seeds):
+    for seed in seeds:
         rng = np.random.default_rng([seed, 7])
         names, people = rng.permutation(sorted(films)), rng.permutation(sorted({row["user_id"] for row in every}))
         first, ours = set(names[: len(names) // 2]), set(people[: len(people) // 2])
@@ -234,7 +256,9 @@ def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
         others = [{**{key: row[key] for key in COLUMNS}, "movie_id": f"a{row['movie_id']}"} for row in every
                   if row["user_id"] in ours and row["movie_id"] in first]  # fmt: skip
         source = folder / f"source {seed}"
-        headstart.pretrain(write(folder / "others.csv", others), source, roles=COLUMNS, items=tables[0], seed=seed)
+        headstart.pretrain(
+            write(folder / "others.csv", others), source, roles=COLUMNS, items=tables[0], objective=objective, seed=seed
+        )
         taken: dict[str, list[str]] = defaultdict(list)
         for row in every:
             if row["user_id"] not in ours and row["movie_id"] not in first:
@@ -253,6 +277,9 @@ def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
                 "minilm": Ease().fit(Problem(train, None, task, open_for(data, "minilm"), None, seed=seed)),
                 "EASE": Baseline(recipe="EASE").fit(Problem(train, None, task, None, None, seed=seed)),
             }
+            if objective == "two_tower":
+                given = Problem(train, None, task, open_for(data, str(source)), None, seed=seed, options=PLAIN)
+                fits |= {"two_tower": TwoTower().fit(given), "fresh": TwoTowerScratch().fit(given)}
             wanted = task.encode(test.targets())
             told = {name: task.statistics(each.outputs(test), wanted) for name, each in fits.items()}
             score = {name: float(task.combine(each.sum(axis=0))) for name, each in told.items()}
@@ -264,6 +291,17 @@ def texts(folder: Path, seeds: int, sizes: list[int]) -> None:
                 f"({fits['carried'].description}, against {fits['control'].description})",
                 flush=True,
             )
+            if objective == "two_tower":
+                towers(told, task, seed)
+
+
+def towers(told: dict[str, np.ndarray], task: Recommendation, seed: int) -> None:
+    """The trained towers beside everything else on the same test rows, in paired differences."""
+    for other in [name for name in told if name != "two_tower"]:
+        d = paired_bootstrap(told["two_tower"], told[other], task.combine, seed=seed)
+        scores = [float(task.combine(told[name].sum(axis=0))) for name in ("two_tower", other)]
+        told_of = f"two_tower {scores[0]:.3f}, {other:8} {scores[1]:.3f}"
+        print(f"{'':10} {told_of}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", flush=True)
 
 
 # --- the same users ------------------------------------------------------------------------------------------------
@@ -466,11 +504,14 @@ def main() -> None:
         "--occupations", default="student,other,educator,administrator,engineer,programmer,librarian,writer"
     )
     parser.add_argument(
-        "--objective", default="auto", help="users, scale: what the source learns: ease, sasrec, factors"
+        "--objective",
+        default="auto",
+        help="what the source learns: ease, sasrec, factors, two_tower (of texts)",
     )
     parser.add_argument("--method", default="auto", help="users: auto, ease, sasrec or factors")
     parser.add_argument("--whole", action="store_true", help="users: whole histories, in place of 5 interactions each")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="texts, items: the first seed")
     parser.add_argument("--draw", type=int, default=0, help="users: which half of an occupation trains")
     parser.add_argument("--train", default="40,150", help="texts, elsewhere: users of the target that train")
     parser.add_argument("--soon", action="store_true", help="people: ask for what comes next alone")
@@ -479,17 +520,18 @@ def main() -> None:
     parser.add_argument("--interactions", type=int, default=1_000_000)
     parser.add_argument("--contest", action="store_true", help="scale: with controls, verdict and learning curves")
     given = parser.parse_args()
+    seeds = list(range(given.first, given.first + given.seeds))
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "users":
             users(Path(folder), given.occupations.split(","), given.objective, given.whole, given.method, given.draw)
         elif given.what == "texts":
-            texts(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
+            texts(Path(folder), seeds, [int(size) for size in given.train.split(",")], given.objective)
         elif given.what == "people":
             people(Path(folder), given.seeds, given.soon)
         elif given.what == "elsewhere":
             elsewhere(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
         elif given.what == "items":
-            items(Path(folder), given.seeds)
+            items(Path(folder), seeds, given.objective)
         else:
             scale(Path(folder), given.users, given.items, given.interactions, given.contest, given.objective)
     print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")

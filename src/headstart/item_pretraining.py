@@ -1,11 +1,11 @@
 """A source of items: ``headstart pretrain INTERACTIONS --user COLUMN --item COLUMN`` learns how items go together.
 
 The weights between items are EASE (`headstart.nn.ease`) on all users; the strength of its ridge is chosen by NDCG@10 on
-users left out. With ``--objective sasrec`` a transformer over histories in order of time (`headstart.nn.sasrec`) is
-learned besides, its epoch chosen on users left out; with ``--objective factors`` factors of all items by alternating
-least squares (`headstart.nn.item_factors`), their settings chosen so as well. What is saved is a folder that
-``--source`` takes: the weights of the `MOST` most popular items, their identifiers, texts and popularity, and nothing
-of any user.
+users left out. With ``--objective sasrec`` a transformer over histories in order of time (`headstart.nn.sasrec`), with
+``two_tower`` a tower for the items' texts and one for histories of them (`headstart.nn.two_tower`), with ``factors``
+factors of all items by alternating least squares (`headstart.nn.item_factors`) are learned besides, the epoch or the
+settings chosen on users left out. What is saved is a folder that ``--source`` takes: the weights of the `MOST` most
+popular items, their identifiers, texts and popularity, and nothing of any user.
 """
 
 from __future__ import annotations
@@ -18,23 +18,30 @@ from typing import Any
 
 import numpy as np
 
+from headstart import catalog
 from headstart.datasets.base import Dataset
 from headstart.datasets.read import read
-from headstart.errors import DataError, UsageError, did_you_mean
+from headstart.errors import DataError, MethodError, UsageError, did_you_mean
 from headstart.methods.base import Problem
 from headstart.methods.item_models import STRENGTHS, Ridge, factor_recipes
 from headstart.methods.items import choose, encoded, joined
-from headstart.methods.sasrec_scratch import SASRecScratch
+from headstart.methods.sequences import SequenceMethod
 from headstart.nn.item_factors import ItemFactors
 from headstart.nn.item_weights import matrix
+from headstart.ranking.measure import READER, item_vectors
 from headstart.sources.base import Source
+from headstart.sources.history_network import HistoryNetwork
 from headstart.sources.items import Items, of_table
-from headstart.sources.sasrec import fresh
+from headstart.sources.sasrec import Sequences
+from headstart.sources.two_tower import TwoTowers
 from headstart.tasks.recommendation import Recommendation
 from headstart.types import Json
 
-OBJECTIVES = ("ease", "sasrec", "factors")
+OBJECTIVES = ("ease", "sasrec", "two_tower", "factors")
 """What may be learned; auto: the first."""
+
+NETWORKS = ("sasrec", "two_tower")
+"""Those of them that are networks over histories."""
 
 Report = Callable[[str, int, int], None]
 
@@ -62,6 +69,7 @@ def learned(
         raise DataError("HS-DATA-002", f"{len(given)} tables of interactions were given.", "Give one, with all users.")
     rows = read(given[0], input=input, roles=roles, kinds=kinds, items=items)
     task = Recommendation.learn(rows)
+    start = _start(objective, rows, task.items, name, seed) if objective in NETWORKS else None
     recipes = [Ridge(strength) for strength in STRENGTHS]
     choice, scores = choose(Problem(rows, None, task, None, None, seed=seed), recipes)
     X = matrix(joined(*encoded(rows, task)), task.width)
@@ -83,15 +91,16 @@ def learned(
     if objective == "factors":
         made, told = factorised(rows, task, source, seed)
         facts |= told
-    if objective == "sasrec":
+    if start is not None:
         settings: Json = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-        method = SASRecScratch(**{key: value for key, value in settings.items() if value})
+        kind = catalog.find("methods", f"{objective}_scratch")
+        method = kind(**{key: value for key, value in settings.items() if value})
         problem = Problem(
-            rows, None, task, fresh(task.items, name, seed), None, seed=seed, notes=notes,
+            rows, None, task, start, None, seed=seed, notes=notes,
             deadline=None if budget is None else begun + budget, report=report or (lambda stage, done, total: None),
             options={"precision": precision, "drift": False},
         )  # fmt: skip
-        made, told = transformer(method, problem, source)
+        made, told = reader(method, problem, source)
         facts |= told
     return made, {**facts, "seconds": round(time.monotonic() - begun, 1)}, notes
 
@@ -114,17 +123,32 @@ def factorised(rows: Dataset, task: Recommendation, items: Items, seed: int) -> 
     return source, {**choice.recipe.settings, **facts}
 
 
-def transformer(method: SASRecScratch, problem: Problem, items: Items) -> tuple[Source, Json]:
-    """A transformer over the histories, with the weights between items beside it; and the facts of it."""
+def _start(objective: str, rows: Dataset, ids: Sequence[str], name: str, seed: int) -> HistoryNetwork:
+    """A network that has learned nothing. Raises MethodError HS-METHOD-003 where it reads texts and there are none."""
+    if objective == Sequences.provider:
+        return Sequences.fresh(ids, name, seed)
+    if rows.items is None or not any(rows.items.texts):
+        raise MethodError(
+            "HS-METHOD-003", f"{objective} needs what is known of the items in words.", "Name their table with --items."
+        )
+    vectors = item_vectors(READER, rows.items.texts, rows.origin)
+    return TwoTowers.of_texts(ids, vectors, name, READER, seed)
+
+
+def reader(method: SequenceMethod, problem: Problem, items: Items) -> tuple[Source, Json]:
+    """A network over the histories, with the weights between items beside it; and the facts of it."""
     found = method.fit(problem)
     source = found.source
     source.items, source.pretrained = items, True
     source.card = replace(
-        items.card, architecture="SASRec", width=source.card.width, parameters=source.card.parameters,
-        origin=items.card.origin.replace("EASE", "SASRec and EASE", 1), digest=source.digest(),
+        items.card, architecture=source.card.architecture, width=source.card.width, parameters=source.card.parameters,
+        origin=items.card.origin.replace("EASE", f"{source.card.architecture} and EASE", 1), digest=source.digest(),
     )  # fmt: skip
-    scores = [row["validation"] for row in found.history if "validation" in row]
-    return source, {"objective": "sasrec", "passes": len(found.history) - 1, "ndcg@10": max(scores, default=0.0)}
+    told = {
+        "objective": source.provider, "passes": sum("loss" in row for row in found.history),
+        "ndcg@10": found.history[-1].get("chosen", 0.0),
+    }  # fmt: skip
+    return source, told
 
 
 def _texts(rows: Dataset, kept: np.ndarray) -> list[str]:

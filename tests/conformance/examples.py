@@ -128,10 +128,20 @@ def tiny_factors(folder: Path) -> Source:
 
 def tiny_sequences(folder: Path) -> Source:
     """A transformer over histories of the same eight items, and the weights between them."""
-    from headstart.sources.sasrec import fresh
+    from headstart.sources.sasrec import Sequences
 
     beside = tiny_items(folder)
-    source = fresh(beside.ids, "tiny", 0, width=8, blocks=2, heads=2, length=4, dropout=0.1)
+    source = Sequences.fresh(beside.ids, "tiny", 0, width=8, blocks=2, heads=2, length=4, dropout=0.1)
+    source.items, source.pretrained = beside, True
+    return source
+
+
+def tiny_towers(folder: Path) -> Source:
+    """Towers for the texts of the same eight items and for histories of them, and the weights between them."""
+    from headstart.sources.two_tower import TwoTowers
+
+    beside, vectors = tiny_items(folder), np.random.default_rng(1).normal(size=(8, 6)).astype(np.float32)
+    source = TwoTowers.of_texts(beside.ids, vectors, "tiny", "minilm", 0)
     source.items, source.pretrained = beside, True
     return source
 
@@ -392,6 +402,7 @@ def tiny_chronos(folder: Path) -> Source:
 SOURCES = {
     "items": tiny_items,
     "sasrec": tiny_sequences,
+    "two_tower": tiny_towers,
     "chronos_bolt": tiny_chronos,
     "concatenated": tiny_pair,
     "forecaster": tiny_forecaster,

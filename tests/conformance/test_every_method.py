@@ -28,6 +28,7 @@ from tests.conformance.examples import (
     tiny_people,
     tiny_sequences,
     tiny_torchvision,
+    tiny_towers,
     tiny_whisper,
     users,
     waves,
@@ -62,11 +63,13 @@ EXAMPLES = {
     "interactions": (users, tiny_items),
     "factors": (users, tiny_factors),
     "sequences": (users, tiny_sequences),
+    "towers": (users, tiny_towers),
 }
 TASKS = {
     "interactions": "recommendation",
     "factors": "recommendation",
     "sequences": "recommendation",
+    "towers": "recommendation",
     "windows": "forecasting",
 }
 

@@ -15,7 +15,7 @@ from headstart.methods.ease import Ease, carried_prior
 from headstart.methods.item_models import word_vectors
 from headstart.ranking.measure import open_for
 from headstart.sources.items import Items, Reading, of_table
-from headstart.sources.sasrec import fresh
+from headstart.sources.sasrec import Sequences
 from tests.conformance.examples import tiny_bert
 from tests.methods.test_items import CLUB, CLUBS, people, problem, score, told
 
@@ -65,7 +65,7 @@ def test_numbers_of_two_catalogues_are_no_match():
     settled = moved.settled(rows)
     assert len(settled.known(rows.items.ids)[0]) == 0 and settled.foreign(rows.items)
     assert f"{COUNT} have an identifier that elsewhere knows for something else" in settled.notes[0]
-    beside = fresh(ids, "sequences", 0, width=8, blocks=1, heads=1, length=4)
+    beside = Sequences.fresh(ids, "sequences", 0, width=8, blocks=1, heads=1, length=4)
     beside.items = moved
     assert beside.settled(rows).codes(ids) == [] and beside.codes(ids[:2]) == [0, 1]
     beside.items = same
@@ -91,17 +91,17 @@ def test_a_text_source_reads_both_catalogues(tmp_path, monkeypatch):
 def test_a_transformer_gets_the_embeddings_of_stand_ins():
     rows = people(20, 0)
     items = other()
-    source = fresh(items.ids, "sequences", 0, width=8, blocks=1, heads=1, length=4)
+    source = Sequences.fresh(items.ids, "sequences", 0, width=8, blocks=1, heads=1, length=4)
     clubs = np.eye(CLUBS, dtype=np.float32)[np.arange(COUNT) // CLUB]
     with torch.no_grad():
         table = clubs @ np.random.default_rng(0).normal(size=(CLUBS, 8))
-        source.transformer.items.weight.copy_(torch.from_numpy(table))
+        source.reader.items.weight.copy_(torch.from_numpy(table))
     own = clubs - clubs.mean(axis=0)
     source.items = items.read(Reading("words", own, rows.items.ids, own))
-    made = source.for_items(rows.items.ids, seed=0).transformer.items.weight.detach()
-    near = torch.nn.functional.cosine_similarity(made, source.transformer.items.weight.detach())
+    made = source.for_items(rows.items.ids, np.zeros(COUNT), seed=0).reader.items.weight.detach()
+    near = torch.nn.functional.cosine_similarity(made, source.reader.items.weight.detach())
     assert float(near.min()) > 0.9
-    drawn = source.for_items(rows.items.ids, seed=0, fresh=True).transformer.items.weight.detach()
+    drawn = source.for_items(rows.items.ids, np.zeros(COUNT), seed=0, fresh=True).reader.items.weight.detach()
     assert float(torch.nn.functional.cosine_similarity(drawn, made).mean()) < 0.5
 
 

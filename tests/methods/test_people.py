@@ -17,7 +17,7 @@ from headstart.methods.people import People, chosen_strength
 from headstart.methods.sasrec_scratch import SASRecScratch
 from headstart.methods.sequences import SequenceFitted
 from headstart.nn.item_weights import matrix
-from headstart.sources.sasrec import fresh
+from headstart.sources.sasrec import Sequences
 from tests.methods.test_items import CLUB, CLUBS, people, problem, score
 
 
@@ -97,7 +97,7 @@ def test_the_more_is_on_record_the_less_features_count():
 def test_features_are_saved(tmp_path):
     rows, others = featured(60, 0), without_history(featured(20, 1))
     fitted = Baseline().fit(problem(rows))
-    source = fresh(rows.items.ids, "s", 0, width=8, blocks=1, heads=1, length=4)
+    source = Sequences.fresh(rows.items.ids, "s", 0, width=8, blocks=1, heads=1, length=4)
     sequences = SASRecScratch(epochs=1).fit(problem(rows, source=source))
     assert score(sequences, others) > 0.15
     for place, model, kind in (("a", fitted, ItemsFitted), ("b", sequences, SequenceFitted)):

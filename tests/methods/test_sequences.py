@@ -15,13 +15,14 @@ from headstart.methods.ease import Ease
 from headstart.methods.sasrec import SASRec
 from headstart.methods.sasrec_scratch import SASRecScratch
 from headstart.methods.sequences import Histories
-from headstart.sources.sasrec import Sequences, fresh
+from headstart.sources.sasrec import Sequences
 from headstart.tasks.recommendation import Recommendation
 from tests.methods.test_items import source as clubs
 
 RING, STEPS = 12, 5
 SMALL = {"width": 16, "blocks": 1, "heads": 2, "length": 6, "dropout": 0.0}
 EVERY = [f"i{n}" for n in range(RING)]
+COUNTS = np.ones(RING + 1)
 
 
 def walkers(count: int, seed: int) -> Dataset:
@@ -51,7 +52,7 @@ def score(fitted, rows: Dataset) -> float:
 @pytest.fixture(scope="module")
 def taught() -> Sequences:
     """A source that learned the ring from other walkers."""
-    start = fresh(EVERY, "ring", 0, **SMALL)
+    start = Sequences.fresh(EVERY, "ring", 0, **SMALL)
     fitted = SASRecScratch(epochs=12, learning_rate=1e-2).fit(problem(walkers(96, 0), start, walkers(24, 1)))
     fitted.source.pretrained = True
     return fitted.source
@@ -80,15 +81,15 @@ def test_the_start_is_kept_where_no_epoch_is_better(taught):
 
 def test_items_are_matched_by_name_not_by_place(taught):
     order = np.random.default_rng(0).permutation(RING)
-    moved = taught.for_items([EVERY[n] for n in order], seed=0)
+    moved = taught.for_items([EVERY[n] for n in order], COUNTS, seed=0)
     walk = {"past": EVERY[3:6]}
-    for one, other in ((taught, moved), (moved, moved.for_items(EVERY, seed=1))):
+    for one, other in ((taught, moved), (moved, moved.for_items(EVERY, COUNTS, seed=1))):
         found = [each.forward(each.preprocess([walk])).pooled for each in (one, other)]
         torch.testing.assert_close(found[0], found[1])
-    new = taught.for_items([*EVERY, "new"], seed=0)
+    new = taught.for_items([*EVERY, "new"], COUNTS, seed=0)
     assert new.codes(["new", "i0", "never"]) == [RING, 0]
-    again = taught.for_items([*EVERY, "new"], seed=0, fresh=True)
-    assert not torch.equal(again.transformer.places.weight, taught.transformer.places.weight) and not again.pretrained
+    again = taught.for_items([*EVERY, "new"], COUNTS, seed=0, fresh=True)
+    assert not torch.equal(again.reader.places.weight, taught.reader.places.weight) and not again.pretrained
 
 
 def test_every_step_of_a_history_is_learned(taught):
@@ -102,7 +103,7 @@ def test_every_step_of_a_history_is_learned(taught):
     from headstart.methods.network import Network
 
     found = method.loss(Network(source, head, outputs), batch, target, given)["loss"]
-    network = source.transformer.eval()
+    network = source.reader.eval()
     logs = torch.log_softmax(network(batch.inputs["items"]) @ network.items.weight.T + network.bias, dim=-1)
     by_hand = -logs.gather(2, target[..., None]).mean()
     torch.testing.assert_close(found, by_hand)
@@ -110,7 +111,7 @@ def test_every_step_of_a_history_is_learned(taught):
 
 def test_a_long_history_is_learned_in_stretches():
     rows = walkers(3, 7)
-    short = fresh(EVERY, "short", 0, **{**SMALL, "length": 2})
+    short = Sequences.fresh(EVERY, "short", 0, **{**SMALL, "length": 2})
     histories = Histories(rows, Recommendation.learn(rows), short)
     seen = {tuple(histories.batch(np.arange(1), True)[0].inputs["items"][0].tolist()) for _ in range(40)}
     assert len(seen) == STEPS - 2
@@ -143,7 +144,7 @@ def test_other_sources_are_refused_by_name():
 
 def test_auto_weighs_weights_and_transformer(taught):
     rows = walkers(20, 0)
-    assert planned(problem(rows, taught), "balanced") == ["ease", "factors", "sasrec"]
+    assert planned(problem(rows, taught), "balanced") == ["ease", "factors", "sasrec", "two_tower"]
     assert planned(problem(rows, taught), "quick") == ["ease", "factors"]
     with pytest.raises(MethodError, match="HS-METHOD-003"):
         Ease().admit(Recommendation.learn(rows), taught, rows)  # nothing stands beside this one

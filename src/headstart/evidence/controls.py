@@ -27,8 +27,9 @@ def controls(source: Source | None, effort: str, task: Task, rows: Dataset) -> l
     if admits(pooled, task, source, rows):
         found.append(pooled)
     if source is not None and any(True for _ in source.network.parameters()):
-        fresh = catalog.find("methods", task.scratch)
-        found.append(fresh() if fresh.ranks else fresh(epochs=SCRATCH_EPOCHS[effort]))  # rankers stop by themselves
+        kinds = [catalog.find("methods", name) for name in task.scratch]
+        for kind in [kind for kind in kinds if admits(kind(), task, source, rows)][:1]:
+            found.append(kind() if kind.ranks else kind(epochs=SCRATCH_EPOCHS[effort]))  # rankers stop by themselves
     return found
 
 

@@ -222,7 +222,7 @@ def planned(problem: Problem, effort: str) -> list[str]:
     if problem.train.modality == "table" and problem.source is not None and problem.source.classifier is not None:
         return ["probe", "boosting"] if effort == "quick" else ["probe", "boosting", "finetune"]
     if problem.task.needs == "items":
-        return ["ease", "factors"] if effort == "quick" else ["ease", "factors", "sasrec"]
+        return ["ease", "factors"] if effort == "quick" else ["ease", "factors", "sasrec", "two_tower"]
     names = ["probe"]
     rows = len(problem.train)
     few = rows <= FEW_A_CLASS * max(1, len(problem.task.classes))

@@ -38,8 +38,8 @@ from headstart.nn.ease import carried, stand_ins
 from headstart.nn.item_weights import matrix
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
+from headstart.sources.history_network import items_of
 from headstart.sources.items import Items
-from headstart.sources.sasrec import items_of
 from headstart.tasks.base import Task
 from headstart.types import LayerRow, Modality
 

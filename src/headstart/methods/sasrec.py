@@ -6,11 +6,11 @@ the same network is worth from fresh weights is the control ``sasrec_scratch``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from headstart.methods.sequences import SequenceMethod
+from headstart.sources.history_network import HistoryNetwork
 from headstart.sources.sasrec import Sequences
 
 
@@ -19,7 +19,9 @@ class SASRec(SequenceMethod):
     """A transformer over histories, on from the source's weights."""
 
     name: ClassVar[str] = "sasrec"
+    paper: ClassVar[str] = "Kang & McAuley 2018, arXiv:1808.09781; Klenitskiy & Vasilev 2023, arXiv:2309.07602"
 
-    def start(self, source: Sequences, ids: Sequence[str], seed: int) -> Sequences:
-        """The source's network for these items."""
-        return source.for_items(ids, seed)
+    @classmethod
+    def trains(cls) -> type[HistoryNetwork]:
+        """See `SequenceMethod.trains`."""
+        return Sequences

@@ -5,11 +5,11 @@ The same rows, the same choice of the epoch and the same rate as ``sasrec``, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from headstart.methods.sequences import SequenceMethod
+from headstart.sources.history_network import HistoryNetwork
 from headstart.sources.sasrec import Sequences
 
 
@@ -19,7 +19,9 @@ class SASRecScratch(SequenceMethod):
 
     name: ClassVar[str] = "sasrec_scratch"
     role: ClassVar[Literal["transfer", "control"]] = "control"
+    paper: ClassVar[str] = "Kang & McAuley 2018, arXiv:1808.09781; Klenitskiy & Vasilev 2023, arXiv:2309.07602"
 
-    def start(self, source: Sequences, ids: Sequence[str], seed: int) -> Sequences:
-        """The same network, drawn anew."""
-        return source.for_items(ids, seed, fresh=True)
+    @classmethod
+    def trains(cls) -> type[HistoryNetwork]:
+        """See `SequenceMethod.trains`."""
+        return Sequences

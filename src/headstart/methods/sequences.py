@@ -1,9 +1,9 @@
-"""What the methods have in common that train a transformer over histories (`headstart.nn.sasrec`): rows, loss, ranking.
+"""What the methods have in common that train a network over histories (`headstart.nn.histories`): rows, loss, ranking.
 
 Every item of a history but the first, and every item that came next, is told by those before it: cross-entropy over all
 items of the network, none drawn as a negative. Of a history longer than the network sees another stretch is learned in
-every epoch. The epoch is chosen by NDCG@10 on the validation rows, the start itself among them, on rankings of all
-items; without such rows a sixth of the training rows are taken for it.
+every epoch. The epoch is chosen by NDCG@10 on the validation rows, on rankings of all items, and then whether it or the
+start is taken, or weights between both; without such rows a sixth of the training rows are taken for it.
 
 The network speaks of the `MOST` most popular items; the others come behind them, by popularity. A user of whom no item
 is known gets what is popular, with the user's features if there are any (`headstart.methods.people`).
@@ -11,10 +11,11 @@ is known gets what is popular, with the user's features if there are any (`heads
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,11 +33,11 @@ from headstart.methods.items import encoded, joined, judged_rows, recommending
 from headstart.methods.network import GradientMethod, Network
 from headstart.methods.people import People, chosen_strength
 from headstart.methods.selection import validation_part
+from headstart.nn.histories import HistoryReader
 from headstart.nn.item_weights import matrix
-from headstart.nn.sasrec import SASRec
 from headstart.runtime import Extractor
 from headstart.sources.base import Source
-from headstart.sources.sasrec import Sequences
+from headstart.sources.history_network import HistoryNetwork
 from headstart.tasks.base import Task
 from headstart.tasks.recommendation import Recommendation
 from headstart.types import Batch, Json, LayerRow, Modality, Outputs
@@ -58,29 +59,41 @@ FEWEST = 12
 
 @dataclass(frozen=True)
 class SequenceMethod(GradientMethod):
-    """Trains a transformer over histories. Subclasses say where it starts."""
+    """Trains a network over histories: on from the source's weights, or as a control from fresh ones. Subclasses say
+    which network it is.
+
+    way: shares of the way from the start to the best epoch whose weights are judged on validation rows, the start
+    first (Wortsman et al. 2022, arXiv:2109.01903). close: by so many standard errors a share may be behind the best
+    one and be taken, if it is nearer to the middle. enough: validation rows from which the epoch is chosen by them;
+    with fewer it is the last one.
+    """
 
     tasks: ClassVar[tuple[str, ...]] = ("recommendation",)
     modalities: ClassVar[tuple[Modality, ...]] = ("interactions",)
     ranks: ClassVar[bool] = True
-    paper: ClassVar[str] = "Kang & McAuley 2018, arXiv:1808.09781; Klenitskiy & Vasilev 2023, arXiv:2309.07602"
-
     epochs: int = hyper(30, "passes over the training rows", low=1, high=1000)
     patience: int = hyper(6, "epochs without a better validation score before it stops", low=1, high=1000)
     learning_rate: float = hyper(2e-3, "highest learning rate", low=1e-8, high=1.0)
 
+    way: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+    close: ClassVar[float] = 0.0
+    enough: ClassVar[int] = 1
+
+    @classmethod
     @abstractmethod
-    def start(self, source: Sequences, ids: Sequence[str], seed: int) -> Sequences:
-        """The network for these items before the first step."""
+    def trains(cls) -> type[HistoryNetwork]:
+        """The kind of source that goes on learning."""
 
     def admit(self, task: Task, source: Source | None, dataset: Dataset, given: Collection[Any] = ()) -> None:
         """See `Method.admit`; the source has to be one that reads histories."""
         super().admit(task, source, dataset, given)
-        if not isinstance(source, Sequences):
+        if not isinstance(source, self.trains()):
             raise MethodError(
-                "HS-METHOD-003", f"{self.name} needs a source that reads histories.",
-                "Make one with `headstart pretrain INTERACTIONS --objective sasrec`.",
+                "HS-METHOD-003", f"{self.name} needs a source that reads histories ({self.trains().architecture}).",
+                f"Make one with `headstart pretrain INTERACTIONS --objective {self.trains().provider}`.",
             )  # fmt: skip
+        if lack := source.lacks(recommending(task).items):
+            raise MethodError("HS-METHOD-003", f"{self.name} needs {lack[0]}.", lack[1])
 
     def outputs_read(self, extractor: Extractor, task: Task) -> list[str]:
         """None: the network trains."""
@@ -88,23 +101,23 @@ class SequenceMethod(GradientMethod):
 
     def prepare(self, problem: Problem) -> tuple[Source, nn.Module, Sequence[str]]:
         """The network for the items of the task, and no head: it scores items by their embeddings."""
-        assert isinstance(problem.source, Sequences)
-        ids = self.spoken_of(problem, problem.source)
-        return self.start(problem.source, ids, problem.seed), nn.Identity(), ("pooled",)
-
-    def spoken_of(self, problem: Problem, source: Sequences) -> list[str]:
-        """The items of the task that the network is to speak of, in the order of the task."""
-        task, weight = recommending(problem.task), self.popularity(problem)
-        known = set(source.ids) if self.role == "transfer" else set()
-        order = np.sort(np.argsort(-weight, kind="stable")[:MOST])
-        kept = [task.items[place] for place in order if weight[place] > 0 or task.items[place] in known]
-        return kept or task.items[:MOST]
+        assert isinstance(problem.source, HistoryNetwork)
+        task, counts = recommending(problem.task), self.popularity(problem)
+        fresh = self.role == "control"
+        told = problem.source.tells(task.items, fresh)
+        order = np.sort(np.argsort(-counts, kind="stable")[:MOST])
+        kept = [place for place in order if counts[place] > 0 or task.items[place] in told] or order.tolist()
+        ids = [task.items[place] for place in kept]
+        source = problem.source.for_items(ids, counts[kept], problem.seed, fresh)
+        if len(task.parts):
+            source.reader.unseen = torch.from_numpy(task.parts[kept] > 0)
+        return source, nn.Identity(), ("pooled",)
 
     def popularity(self, problem: Problem) -> Array:
         """The popularity [I]: users in the training rows and, of a transfer, those that the source speaks for."""
         task, source = recommending(problem.task), problem.source
         counts = np.asarray(matrix(joined(*encoded(problem.train, task)), task.width).sum(axis=0), np.float32).ravel()
-        if self.role == "transfer" and isinstance(source, Sequences) and source.items is not None:
+        if self.role == "transfer" and isinstance(source, HistoryNetwork) and source.items is not None:
             places, rows = source.items.known(task.items)
             counts[places] += PRIOR * source.items.table.popularity.numpy()[rows]
         return counts
@@ -122,53 +135,80 @@ class SequenceMethod(GradientMethod):
 
     def rows(self, problem: Problem, source: Source) -> Any:
         """Whole histories, next items included."""
-        assert isinstance(source, Sequences)
+        assert isinstance(source, HistoryNetwork)
         return Histories(problem.train, recommending(problem.task), source)
 
     def judge(self, problem: Problem, source: Source) -> Callable[[nn.Module, bool], float] | None:
-        """NDCG@10 on the validation rows."""
-        if problem.valid is None:
+        """NDCG@10 on the validation rows, where there are `enough`."""
+        assert isinstance(source, HistoryNetwork)
+        grade = self.grade(problem, source)
+        if problem.valid is None or len(problem.valid) < self.enough:
             return None
-        assert isinstance(source, Sequences)
-        task, popularity = recommending(problem.task), self.popularity(problem)
-        some = np.sort(np.random.default_rng(problem.seed).permutation(len(problem.valid))[: judged_rows(task)])
-        rows = problem.valid.select(some.tolist())
-        wanted = task.encode(rows.targets())
 
         def score(network: nn.Module, bf16: bool) -> float:
-            assert isinstance(network, Network) and isinstance(network.backbone, SASRec)
-            return task.score(ranked(network.backbone, source, task, popularity, rows), wanted)
+            assert isinstance(network, Network) and isinstance(network.backbone, HistoryReader)
+            return float(grade(network.backbone).mean())
 
         return score
 
+    def grade(self, problem: Problem, source: HistoryNetwork) -> Callable[[HistoryReader], Array]:
+        """NDCG@10 of each validation row [n], by a network for the items of ``source``."""
+        task, popularity, rows = recommending(problem.task), self.popularity(problem), problem.valid
+        if rows is None:
+            return lambda network: np.zeros(0)
+        some = np.sort(np.random.default_rng(problem.seed).permutation(len(rows))[: judged_rows(task)])
+        rows = rows.select(some.tolist())
+        wanted = task.encode(rows.targets())
+        return lambda network: task.statistics(ranked(network, source, task, popularity, rows), wanted)[:, 0]
+
     def loss(self, network: Network, batch: Batch, target: torch.Tensor, problem: Problem) -> dict[str, torch.Tensor]:
-        """Cross-entropy over all items of the network, the mean over the steps that have a next item."""
-        transformer = network.backbone
-        assert isinstance(transformer, SASRec)
+        """Cross-entropy over all items but new ones, the mean over the steps that have a next item."""
+        reader = network.backbone
+        assert isinstance(reader, HistoryReader)
         there = target >= 0  # [B,T]
-        logits = transformer.scores(transformer(batch.inputs["items"])[there])
+        logits = reader.scores(reader(batch.inputs["items"])[there])
+        if reader.unseen is not None:
+            logits = logits.masked_fill(reader.unseen.to(logits.device), -torch.inf)
         return {"loss": functional.cross_entropy(logits.float(), target[there])}
 
     def fit(self, problem: Problem) -> Any:
-        """Train; a `SequenceFitted` with the weights of the best epoch, or those that it started from."""
+        """Train; a `SequenceFitted` with the weights that were chosen on the `way` from the start to the best epoch."""
         if problem.valid is None and len(problem.train) >= FEWEST:
             problem = validation_part(problem)
         found = super().fit(problem)
         if isinstance(found, SequenceFitted):  # a learning rate was found first
             return found
         source, history = found.source, list(found.history)
-        assert isinstance(source, Sequences)
-        before, head, outputs = self.prepare(problem)
-        if (judge := self.judge(problem, before)) is not None:
-            first = judge(Network(before, head, outputs), False)
-            history.insert(0, {"epoch": 0, "validation": first})
-            if first >= max(row["validation"] for row in history if "validation" in row):
-                assert isinstance(before, Sequences)
-                source = before
+        assert isinstance(source, HistoryNetwork)
+        if problem.valid is not None:
+            before = self.prepare(problem)[0]
+            assert isinstance(before, HistoryNetwork)
+            source, first, told = self.along(before, source, self.grade(problem, source))
+            history = [{"epoch": 0, "validation": first}, *history[:-1], {**history[-1], **told}]
         return SequenceFitted(
             self, recommending(problem.task), source, self.popularity(problem), history, found.trained()[:-1],
             self.people(problem),
         )  # fmt: skip
+
+    def along(
+        self, before: HistoryNetwork, after: HistoryNetwork, grade: Callable[[HistoryReader], Array]
+    ) -> tuple[HistoryNetwork, float, Json]:
+        """The network with weights between two of the same items, the score of the first, and what was chosen."""
+        start, end, network = before.network.state_dict(), after.network.state_dict(), copy.deepcopy(after.reader)
+        grades = []
+        for share in self.way:
+            network.load_state_dict({name: torch.lerp(start[name], end[name], share) for name in start})
+            grades.append(grade(network))
+        every = np.stack(grades)  # [W,n]
+        gaps = every[every.mean(axis=1).argmax()] - every
+        near = np.flatnonzero(gaps.mean(axis=1) <= self.close * gaps.std(axis=1) / np.sqrt(gaps.shape[1]))
+        place = min(near, key=lambda each: abs(self.way[each] - 0.5))
+        share = self.way[place]
+        network.load_state_dict({name: torch.lerp(start[name], end[name], share) for name in start})
+        made = after.with_network(network)
+        assert isinstance(made, HistoryNetwork)
+        made.card = replace(after.card, digest=made.digest())
+        return made, float(every[0].mean()), {"share": share, "chosen": float(every[place].mean())}
 
     def people(self, problem: Problem) -> People | None:
         """What the features of users say of items, where that ranks them better without a history."""
@@ -182,7 +222,7 @@ class SequenceMethod(GradientMethod):
 class Histories:
     """The rows of a dataset as histories with what came next, for training: all that have two known items."""
 
-    def __init__(self, dataset: Dataset, task: Recommendation, source: Sequences) -> None:
+    def __init__(self, dataset: Dataset, task: Recommendation, source: HistoryNetwork) -> None:
         past, later = histories(dataset), dataset.targets()
         every = [source.codes([*before, *after]) for before, after in zip(past, later)]
         self.rows = [np.array(row, np.int64) for row in every if len(row) > 1]
@@ -213,7 +253,7 @@ class Histories:
 
 
 def ranked(
-    network: SASRec, source: Sequences, task: Recommendation, popularity: Array, rows: Dataset,
+    network: HistoryReader, source: HistoryNetwork, task: Recommendation, popularity: Array, rows: Dataset,
     people: People | None = None,
 ) -> Outputs:  # fmt: skip
     """The best items of each row, [N,P,K,2] (see `headstart.tasks.recommendation`), in blocks of users.
@@ -221,7 +261,7 @@ def ranked(
     source: whose items the network speaks of. popularity: [I]. people: for users of whom no item is known.
     """
     places, share = task.encode([source.ids])[0], popularity / max(float(popularity.max(initial=0)), 1e-9)
-    home, training = network.bias.device, network.training
+    home, training = next(network.parameters()).device, network.training
     network.eval()
     past = histories(rows)
     found = []
@@ -245,12 +285,12 @@ def ranked(
 
 
 class SequenceFitted(Fitted):
-    """A transformer over histories and the popularity of the items [I]; people: what features of users say, or None."""
+    """A network over histories and the popularity of the items [I]; people: what features of users say, or None."""
 
     kind: ClassVar[str] = "methods.sequences"
 
     def __init__(
-        self, method: Method, task: Recommendation, source: Sequences, popularity: Array, history: list[Json],
+        self, method: Method, task: Recommendation, source: HistoryNetwork, popularity: Array, history: list[Json],
         layers: list[LayerRow], people: People | None = None,
     ) -> None:  # fmt: skip
         self.method, self.task, self.source, self.popularity = method, task, source, np.asarray(popularity, np.float32)
@@ -259,12 +299,13 @@ class SequenceFitted(Fitted):
     @property
     def description(self) -> str:
         """The kind of model, and where it started."""
-        return "SASRec" if self.method.role == "transfer" else "SASRec from fresh weights"
+        name = self.source.card.architecture
+        return name if self.method.role == "transfer" else f"{name} from fresh weights"
 
     def outputs(self, dataset: Dataset) -> Outputs:
         """See `ranked`."""
         task = recommending(self.task)
-        return ranked(self.source.transformer, self.source, task, self.popularity, dataset, self.people)
+        return ranked(self.source.reader, self.source, task, self.popularity, dataset, self.people)
 
     def trained(self) -> list[LayerRow]:
         """Layer by layer: parameters, share that trained, learning rate."""
@@ -297,5 +338,6 @@ class SequenceFitted(Fitted):
                 "HS-ARTEFACT-003", f"{folder / 'popularity.safetensors'}: {error}.", "Copy the run again."
             ) from error
         layers = [LayerRow(**row) for row in facts["layers"]]
-        source = Sequences.load(folder / "source")
+        assert isinstance(method, SequenceMethod)
+        source = method.trains().load(folder / "source")
         return cls(method, recommending(task), source, popularity, facts["history"], layers, people)

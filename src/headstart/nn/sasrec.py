@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from headstart.nn.histories import HistoryReader
+
 
 class Block(nn.Module):
     """Causal self-attention and two linear maps at each step, each after a norm and beside a way around it."""
@@ -39,7 +41,7 @@ class Block(nn.Module):
         return found
 
 
-class SASRec(nn.Module):
+class SASRec(HistoryReader):
     """The network. items: how many there are (I). length: steps of a history that it sees (T at most)."""
 
     def __init__(self, items: int, width: int, blocks: int, heads: int, length: int, dropout: float) -> None:
@@ -55,7 +57,7 @@ class SASRec(nn.Module):
             nn.init.normal_(table.weight, std=width**-0.5)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
-        """What each step [B,T] of the histories makes of the items until then, [B,T,D]."""
+        """See `HistoryReader.forward`."""
         places = torch.arange(items.shape[1], device=items.device).expand_as(items)
         x = self.dropout(self.items(items) + self.places(places))
         for block in self.blocks:
@@ -64,5 +66,5 @@ class SASRec(nn.Module):
         return found
 
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The logits [n,I] of the next item, from hidden vectors [n,D]."""
+        """See `HistoryReader.scores`."""
         return functional.linear(hidden, self.items.weight, self.bias)

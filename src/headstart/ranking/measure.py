@@ -17,8 +17,9 @@ from headstart.runtime import Extractor
 from headstart.sources import shelf
 from headstart.sources.base import Source
 from headstart.sources.concatenated import wordless
+from headstart.sources.history_network import HistoryNetwork, items_of
 from headstart.sources.items import Items, Reading, of_texts, unit_vectors
-from headstart.sources.sasrec import Sequences, items_of
+from headstart.sources.two_tower import TwoTowers
 from headstart.tasks.base import Task
 from headstart.tasks.several import Several
 
@@ -88,23 +89,33 @@ def open_for(dataset: Dataset, source: str | Source, align: Mapping[str, str] | 
 
 
 def told_by_text(dataset: Dataset, source: Source) -> Source:
-    """A source that knows other items than those of the rows, with a reading of the texts of both (`Items.foreign`)."""
-    items = items_of(source)
-    if items is None or dataset.items is None or not items.foreign(dataset.items):
+    """A source that knows items by their texts, or other items than those of the rows, with a reading of the texts
+    (`TwoTowers.read`, `Items.foreign`).
+    """
+    here = dataset.items
+    if here is None or not any(here.texts):
         return source
     try:
-        reader = shelf.open_source(READER)
+        if isinstance(source, TwoTowers):
+            source = source.read(here.ids, item_vectors(source.sizes["text_source"], here.texts, dataset.origin))
+        items = items_of(source)
+        if items is None or not items.foreign(here):
+            return source
+        own, others = (item_vectors(READER, texts, dataset.origin) for texts in (items.texts, here.texts))
     except SourceError as error:
         if error.code not in AWAY:
             raise
         return source  # by their words alone
-    texts = items.texts, dataset.items.texts
-    own, others = (unit_vectors(_read(reader, each, dataset.origin), each) for each in texts)
-    read = items.read(Reading(reader.card.name, own, dataset.items.ids, others))
-    return source.beside(read) if isinstance(source, Sequences | Items) and items is not source else read
+    read = items.read(Reading(READER, own, here.ids, others))
+    return source.beside(read) if isinstance(source, HistoryNetwork | Items) and items is not source else read
 
 
-def _read(source: Source, texts: Sequence[str], origin: str) -> Array:
+def item_vectors(reader: str, texts: Sequence[str], origin: str) -> Array:
+    """What a text source by name makes of the texts of items, [I,D]; see `unit_vectors`."""
+    return unit_vectors(read_texts(shelf.open_source(reader), texts, origin), texts)
+
+
+def read_texts(source: Source, texts: Sequence[str], origin: str) -> Array:
     """What a text source makes of texts, [I,D]."""
     import datasets
 
@@ -116,7 +127,7 @@ def of_items(dataset: Dataset, source: Source) -> Source:
     """A text source, as it reads the texts of the items that the rows speak of."""
     assert dataset.items is not None
     ids, texts = dataset.items.ids, dataset.items.texts
-    return of_texts(source, ids, texts, _read(source, texts, dataset.origin))
+    return of_texts(source, ids, texts, read_texts(source, texts, dataset.origin))
 
 
 def refuse_unfit(dataset: Dataset, source: str | Source) -> None:

@@ -12,6 +12,9 @@ from headstart.types import Candidate, Json, Record
 
 _LABELS = 12  # width of the column of labels
 
+SCRATCH = ("scratch", "sasrec_scratch", "two_tower_scratch")
+"""Controls that are the source's network from fresh weights."""
+
 
 def summary(record: Record, *, width: int | None = None) -> str:
     """The plain-text summary of a run, without a newline at its end. ``width`` wraps the lines to that many columns."""
@@ -130,7 +133,7 @@ def scores(record: Record) -> str:
         return ""
     parts = [f"{metric} {wording.score(shown_score(record, main))}"]
     best = best_control(record)
-    scratch = wording.candidate(record, "scratch") or wording.candidate(record, "sasrec_scratch")
+    scratch = next((item for item in record.candidates if item.name in SCRATCH), None)
     if best is not None and best is not main and best is not scratch:
         parts.append(f"best control ({wording.title(best)}) {wording.score(shown_score(record, best))}")
     if scratch is not None and scratch is not main:

@@ -33,9 +33,10 @@ class Task(ABC):
     reads; ``items`` where there is no head, and only methods that rank items (`Method.ranks`) can do it. unsupervised:
     nothing is learned from labels, which only tell what it was worth (`headstart.unsupervised`). independent: whether
     rows stand for themselves; where they overlap (windows of one series) twins are not looked for, nothing is
-    cross-validated, and no learning curve is measured. control: the method that needs no source; scratch: that
-    of the source's network from fresh weights; search: the one that ``auto`` stands for; source: the usual one, where
-    it is not that of the kind of input. wants: options of `headstart.read` that rows of this task need.
+    cross-validated, and no learning curve is measured. control: the method that needs no source; scratch: those of
+    the source's network from fresh weights, of which the first that fits is taken; search: the one that ``auto`` stands
+    for; source: the usual one, where it is not that of the kind of input. wants: options of `headstart.read` that rows
+    of this task need.
     """
 
     name: ClassVar[str]
@@ -44,7 +45,7 @@ class Task(ABC):
     unsupervised: ClassVar[bool] = False
     independent: ClassVar[bool] = True
     control: ClassVar[str] = "baseline"
-    scratch: ClassVar[str] = "scratch"
+    scratch: ClassVar[tuple[str, ...]] = ("scratch",)
     search: ClassVar[str] = "auto"
     source: ClassVar[str | None] = None
     wants: ClassVar[tuple[str, ...]] = ()

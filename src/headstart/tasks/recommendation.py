@@ -44,7 +44,7 @@ class Recommendation(Task):
     name: ClassVar[str] = "recommendation"
     metric: ClassVar[str] = "ndcg@10"
     needs: ClassVar[Literal["pooled", "tokens", "items"]] = "items"
-    scratch: ClassVar[str] = "sasrec_scratch"
+    scratch: ClassVar[tuple[str, ...]] = ("sasrec_scratch", "two_tower_scratch")
 
     def __init__(self, items: Sequence[str], parts: Sequence[int] = ()) -> None:
         self.items = [str(item) for item in items]
