@@ -16,8 +16,8 @@ others the first 5 are known. ``people``: half of all users train; of the others
 with ``--soon`` only what comes next is asked for (a quarter as much as is known, one at least), in place of everything
 after. ``elsewhere``: the films of some genres are what users took elsewhere, all others are the target; ten
 interactions of each training user; of 200 others the first 0 or 5 are known.
-``scale``: a fit with a source of as many interactions of others, in processes of their own, then the ten best of every
-user beside implicit's. Every item is ranked, none is sampled.
+``scale``: a fit with a source of as many interactions of others, in processes of their own, then the best of every user
+beside implicit's. Every item is ranked, none is sampled.
 """
 
 from __future__ import annotations
@@ -458,7 +458,7 @@ def scale(folder: Path, people: int, things: int, count: int, contest: bool, obj
 
 
 def speed(folder: Path) -> None:
-    """Top 10 of every user: the model that ships and item-kNN, beside implicit's own recommend, one thread each;
+    """The best items of every user: the model that ships and item-kNN, beside implicit's own recommend, one thread each;
     by processor time, the median of `ROUNDS`, the slowest and the fastest.
     """
     import warnings

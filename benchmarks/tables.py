@@ -18,8 +18,9 @@ Five questions on real tables, which are fetched as `headstart data` does it:
 - overlap: of 3 000 other rows some were put among those of the source. How many are told from rows that are equal by
   chance, with all columns, without the one that divides the tables, and without telling ones, so that many are equal?
 
-- choice: with 100 labels of one occupation, is boosting on them alone or on both tables taken, by one cross-validation
-  or by the mean of four, by accuracy or by the loss? No source takes part.
+- choice: with 100 labels of one occupation (or of one value of the columns ``--by``), is boosting on them alone or on
+  both tables taken, by one cross-validation or by the mean of four, by accuracy or by the loss? No source takes part.
+  Of clothing reviews it is asked whether there are five stars.
 
 Source columns keep their names in the second and third. Each fit is ``headstart.fit`` as a user calls it (``--method
 auto``) and is made twice: where the source keeps no rows, the controls are boosting or a linear model on the target
@@ -38,6 +39,7 @@ import csv
 import json
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ from headstart.evidence import contamination
 from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
 from headstart.methods.pooled import Pooled
+from headstart.methods.selection import out_of_fold
 from headstart.nn import row_hashes
 from headstart.sources.schema_matching import Profile, match
 from headstart.tasks.base import infer_task
@@ -85,7 +88,11 @@ was settled with the first in view; the second was written down after that."""
 ROWS = 200
 """Rows of the other table whose columns are aligned."""
 
-LABELS, OCCUPATIONS = 100, 10
+LABELS, OCCUPATIONS, LEAST = 100, 10, 500
+"""Labels of a target; values of a column that are targets, the largest; and test rows that each has to have."""
+
+SAME = {"education": ("educational-num",)}
+"""Columns that say the same as another one."""
 
 LEFT_OUT = {
     "adult": ("occupation", "fnlwgt", "age"),
@@ -280,41 +287,79 @@ class Rows:
         return self.columns
 
 
+def parts_of(by: str, given: argparse.Namespace) -> Iterator[tuple[str, Columns, Columns]]:
+    """(name, target table, source table) of each of the largest values of a column, which neither table then has."""
+    name = "clothing_reviews" if by in RENAMED["clothing_reviews"] else "adult"
+    whole = distinct(table(name))
+    if name == "adult":
+        whole["label"] = whole.pop("income")
+    else:
+        whole = {column: whole[column] for column in RENAMED[name]}
+        whole["label"] = ["five stars" if stars == 5 else "fewer" for stars in whole.pop("Rating")]
+    values = np.array([str(value) for value in whole[by]])
+    names, counts = np.unique(values, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:OCCUPATIONS]
+    for value in given.targets or [str(names[at]) for at in order if counts[at] >= LABELS + LEAST]:
+        both = part(whole, np.flatnonzero(values == value)), part(whole, others(values == value, given))
+        for column in [by, *SAME.get(by, ())]:
+            del both[0][column], both[1][column]
+        yield value, *both
+
+
 def choice(given: argparse.Namespace) -> None:
-    """Which control each way of choosing takes, by out-of-fold scores of four draws of the folds, and what it gets."""
-    whole = distinct(table("adult"))
-    got = dict.fromkeys(("accuracy", "accuracy x 4", "loss", "loss x 4", "pooled"), 0.0)
-    jobs, counts = np.unique(np.array([str(job) for job in whole["occupation"]]), return_counts=True)
-    named = given.targets or jobs[np.argsort(-counts, kind="stable")][:OCCUPATIONS].tolist()
-    for job in named:
-        mine = np.array([str(value) == job for value in whole["occupation"]])
-        ours, theirs = part(whole, np.flatnonzero(mine)), part(whole, others(mine, given))
-        del ours["occupation"], theirs["occupation"]
-        order = np.random.default_rng([given.seed, 1]).permutation(len(ours["income"]))
-        train, test = (
-            headstart.read(part(ours, rows), target="income")
-            for rows in (order[:LABELS], order[LABELS : LABELS + given.test])
-        )
-        task, leaves, tested = infer_task(train), 0, []
-        y, truth = (task.encode(rows.targets()) for rows in (train, test))
-        scores, losses = np.zeros((2, 4)), np.zeros((2, 4))
-        for seed in range(4):
-            for place, method in enumerate((Baseline(), Pooled(leaves=leaves))):
-                fitted = method.fit(Problem(train, None, task, Rows(theirs), None, seed=seed))  # type: ignore[arg-type]
-                outside = np.asarray(fitted.cv_outputs, float)
-                scores[place, seed] = task.score(outside, y)
-                losses[place, seed] = float(task.loss(torch.as_tensor(outside), task.collate(y))["loss"])
-                leaves = fitted.trees.leaves if place else leaves
-                tested += [task.score(fitted.outputs(test.without("target")), truth)] if seed == 0 else []
-        better = {
-            "accuracy": scores[1, 0] > scores[0, 0], "accuracy x 4": scores[1].mean() > scores[0].mean(),
-            "loss": losses[1, 0] < losses[0, 0], "loss x 4": losses[1].mean() < losses[0].mean(), "pooled": True,
-        }  # fmt: skip
-        for way, pooled in better.items():
-            got[way] += tested[int(pooled)] / len(named)
-        taken = ", ".join(way for way, pooled in better.items() if pooled)
-        print(f"{job:<18} test: alone {tested[0]:.3f}, pooled {tested[1]:.3f}, which is taken by {taken}", flush=True)
-    print({way: round(score, 4) for way, score in got.items()})
+    """Which control each way of choosing takes, and what it gets: by scores out of fold as a fit has them, in which
+    every fold makes all choices anew, and by those of the choice of the model itself, over some draws of the folds.
+    """
+    got: dict[str, list[float]] = {}
+    for by in given.by:
+        for value, ours, theirs in parts_of(by, given):
+            order = np.random.default_rng([given.seed, 1]).permutation(len(ours["label"]))
+            train, test = (
+                headstart.read(part(ours, rows), target="label")
+                for rows in (order[:LABELS], order[LABELS : LABELS + given.test])
+            )
+            if min(np.unique(train.targets(), return_counts=True)[1]) < 2 or len(set(train.targets())) < 2:
+                print(f"{by} {value}: of one class there are fewer than two labels", flush=True)
+                continue
+            task, tested = infer_task(train), []
+            y, truth = (task.encode(rows.targets()) for rows in (train, test))
+            found = np.zeros((2, 2, 1 + given.draws))  # alone or pooled; accuracy or loss; by folds, by its own
+            for place, method in enumerate((Baseline(), Pooled())):
+                for draw in range(given.draws):
+                    problem = Problem(train, None, task, Rows(theirs), None, seed=given.seed + draw)  # type: ignore[arg-type]
+                    fitted = method.fit(problem)
+                    found[place, :, 1 + draw] = measures(task, fitted.cv_outputs, y)
+                    if isinstance(fitted.method, Pooled):
+                        method = fitted.method  # of the size that was chosen first
+                    if draw == 0:
+                        tested.append(task.score(fitted.outputs(test.without("target")), truth))
+                        outside = out_of_fold(type(method)(), problem, 5)
+                        found[place, :, 0] = measures(task, outside, y)
+            gain = found[1] - found[0]
+            better = {
+                "accuracy": gain[0, 0] > 0, "loss": gain[1, 0] < 0, "own accuracy": gain[0, 1] > 0,
+                f"own accuracy x {given.draws}": gain[0, 1:].mean() > 0, "own loss": gain[1, 1] < 0,
+                f"own loss x {given.draws}": gain[1, 1:].mean() < 0, "pooled": True, "alone": False,
+                "the better one": tested[1] > tested[0],
+            }  # fmt: skip
+            for way, pooled in better.items():
+                got.setdefault(way, []).append(tested[int(pooled)])
+            taken = ", ".join(way for way, pooled in better.items() if pooled)
+            print(
+                f"{by} {value:<18} test: alone {tested[0]:.3f}, pooled {tested[1]:.3f}; out of fold: accuracy "
+                f"{found[0, 0, 0]:.2f}, {found[1, 0, 0]:.2f}, loss {found[0, 1, 0]:.3f}, {found[1, 1, 0]:.3f}; "
+                f"pooled is taken by {taken}", flush=True,
+            )  # fmt: skip
+    print({way: round(float(np.mean(scores)), 4) for way, scores in got.items()})
+    gain = np.subtract(got["loss"], got["accuracy"])
+    error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.nan
+    print(f"by the loss minus by accuracy, {len(gain)} targets: {gain.mean():+.5f}, standard error {error:.5f}")
+
+
+def measures(task: Any, outside: Any, y: Any) -> tuple[float, float]:
+    """Score and loss of outputs out of fold."""
+    outputs = np.asarray(outside, float)
+    return task.score(outputs, y), float(task.loss(torch.as_tensor(outputs), task.collate(y))["loss"])
 
 
 def housing(given: argparse.Namespace) -> list[dict[str, Any]]:
@@ -329,6 +374,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("what", choices=("columns", "overlap", "choice", "adult", "housing"))
     parser.add_argument("--targets", nargs="*", help="occupations; the ten largest by default")
+    parser.add_argument("--by", nargs="+", default=["occupation"], help="choice: columns that make the targets")
+    parser.add_argument("--draws", type=int, default=4, help="choice: draws of the folds in the choice of the model")
     parser.add_argument("--labels", nargs="*", type=int)
     parser.add_argument("--test", type=int, default=5000, help="test rows at most")
     parser.add_argument("--rows", type=int, default=0, help="rows that the source is made from; 0: all")
