@@ -458,8 +458,8 @@ def scale(folder: Path, people: int, things: int, count: int, contest: bool, obj
 
 
 def speed(folder: Path) -> None:
-    """The best items of every user: the model that ships and item-kNN, beside implicit's own recommend, one thread each;
-    by processor time, the median of `ROUNDS`, the slowest and the fastest.
+    """The best items of every user: the model that ships and item-kNN, beside implicit's own recommend, one thread
+    each; by processor time, the median of `ROUNDS`, the slowest and the fastest.
     """
     import warnings
 
