@@ -12,8 +12,8 @@ gets more interactions of the same training users, until it reaches the transfer
 a transformer besides. ``--whole``: whole histories, whose last fifth is to be found. ``items``: a tenth of the films
 validates and a tenth tests; nobody's history holds them. ``texts``: ten interactions of each training user; of 200
 others the first 5 are known. ``people``: half of all users train; of the others 0, 1, 3 or 10 interactions are known.
-``scale``: a fit with a source of as many interactions of others, in processes of their own, then the ten best of every
-user beside implicit's. Every item is ranked, none is sampled.
+``scale``: a fit with a source of as many interactions of others, in processes of their own, then the best of every user
+beside implicit's. Every item is ranked, none is sampled.
 """
 
 from __future__ import annotations
@@ -357,8 +357,8 @@ def scale(folder: Path, people: int, things: int, count: int, contest: bool) -> 
 
 
 def speed(folder: Path) -> None:
-    """Top 10 of every user: the model that ships and item-kNN, beside implicit's own recommend, one thread each;
-    by processor time, the median of `ROUNDS`, the slowest and the fastest.
+    """The best items of every user: the model that ships and item-kNN, beside implicit's own recommend, one thread
+    each; by processor time, the median of `ROUNDS`, the slowest and the fastest.
     """
     import warnings
 

@@ -353,7 +353,7 @@ def choice(given: argparse.Namespace) -> None:
     print({way: round(float(np.mean(scores)), 4) for way, scores in got.items()})
     gain = np.subtract(got["loss"], got["accuracy"])
     error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.nan
-    print(f"by the loss minus by accuracy, {len(gain)} targets: {gain.mean():+.4f}, standard error {error:.4f}")
+    print(f"by the loss minus by accuracy, {len(gain)} targets: {gain.mean():+.5f}, standard error {error:.5f}")
 
 
 def measures(task: Any, outside: Any, y: Any) -> tuple[float, float]:
