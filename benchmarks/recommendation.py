@@ -10,14 +10,15 @@
 ``users``: the source is EASE on the users of all other occupations. Half of the occupation's users train with their
 first 5 interactions each; of the others the first 5 are known and everything after is to be found. The control then
 gets more interactions of the same training users, until it reaches the transfer. ``--objective sasrec``: the source is
-a transformer besides. ``--whole``: whole histories, whose last fifth is to be found. ``items``: a tenth of the films
-validates and a tenth tests; nobody's history holds them. ``texts``: ten interactions of each training user; of 200
-others the first 5 are known. ``people``: half of all users train; of the others 0, 1, 3 or 10 interactions are known;
-with ``--soon`` only what comes next is asked for (a quarter as much as is known, one at least), in place of everything
-after. ``elsewhere``: the films of some genres are what users took elsewhere, all others are the target; ten
-interactions of each training user; of 200 others the first 0 or 5 are known.
-``scale``: a fit with a source of as many interactions of others, in processes of their own, then the best of every user
-beside implicit's. Every item is ranked, none is sampled.
+a transformer besides. ``--whole``: whole histories, whose last fifth is to be found. With ``--objective two_tower``
+``texts`` and ``items`` have trained towers beside the rest; of ``items`` half of the users make the source then.
+``items``: a tenth of the films validates and a tenth tests; nobody's history holds them. ``texts``: ten interactions of
+each training user; of 200 others the first 5 are known. ``people``: half of all users train; of the others 0, 1, 3 or
+10 interactions are known; with ``--soon`` only what comes next is asked for (a quarter as much as is known, one at
+least), in place of everything after. ``elsewhere``: the films of some genres are what users took elsewhere, all others
+are the target; ten interactions of each training user; of 200 others the first 0 or 5 are known. ``scale``: a fit with
+a source of as many interactions of others, in processes of their own, then the best of every user beside implicit's.
+Every item is ranked, none is sampled.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from headstart.datasets.base import Column, Dataset, Items
 from headstart.errors import MethodError, SourceError
 from headstart.evidence.controls import controls
 from headstart.methods.base import Problem
+from headstart.methods.network import Network as Backbone
 from headstart.methods.two_tower import TwoTower
 from headstart.methods.two_tower_scratch import TwoTowerScratch
 from headstart.nn.two_tower import TwoTower as Network
@@ -109,6 +110,44 @@ def test_a_source_has_no_terms_of_single_items(taught):
     fresh = taught.read(names("y"), vectors(1)).for_items(names("y"), counts, seed=0, fresh=True)
     assert not torch.equal(fresh.network.items.adaptor.weight, taught.network.items.adaptor.weight)
     torch.testing.assert_close(fresh.network.items.vectors, made.network.items.vectors)
+
+
+def test_the_middle_of_the_way_is_taken_unless_another_share_is_clearly_better(taught):
+    ids, counts = names("y"), np.zeros(COUNT)
+    before, after = (
+        taught.read(ids, vectors(1)).for_items(ids, counts, seed=0, fresh=fresh) for fresh in (True, False)
+    )
+    start, end = (each.network.user[0].weight.detach() for each in (before, after))
+
+    def rising(*gains: float):
+        """Rows whose scores rise along the way by these gains."""
+
+        def grade(network) -> np.ndarray:
+            share = float((network.user[0].weight.detach() - start).norm() / (end - start).norm())
+            return share * np.array(gains)
+
+        return grade
+
+    made, first, told = TwoTower().along(before, after, rising(0.5, 0.6, 0.4))
+    assert told["share"] == 1.0 and first < told["chosen"]
+    torch.testing.assert_close(made.network.user[0].weight.detach(), end)
+    made, _, told = TwoTower().along(before, after, rising(1.0, -1.0, 0.3))
+    assert told["share"] == 0.5
+    torch.testing.assert_close(made.network.user[0].weight.detach(), (start + end) / 2)
+    assert made.card.digest == made.digest() != after.card.digest
+
+
+def test_new_items_take_no_part_in_the_loss(taught):
+    rows = users(20, 2, "y", EACH - 3)
+    task = Recommendation(names("y"), [2 if n % EACH >= EACH - 3 else 0 for n in range(COUNT)])
+    given = problem(rows, taught.read(names("y"), vectors(1))).replace(task=task)
+    source, head, outputs = TwoTower().prepare(given)
+    assert len(source.ids) == COUNT and source.reader.unseen.tolist() == (task.parts > 0).tolist()
+    batch, target = TwoTower().rows(given, source).batch(np.arange(20), True)
+    network = Backbone(source, head, outputs)
+    TwoTower().loss(network.train(), batch, target, given)["loss"].backward()
+    moved = source.network.bias.grad != 0
+    assert not moved[source.reader.unseen].any() and moved[~source.reader.unseen].all()
 
 
 def test_towers_by_hand():

@@ -1,5 +1,4 @@
-"""two_tower: a network that knows items by what is said of them (`headstart.nn.two_tower`), trained on the interactions
-of others.
+"""two_tower: a network that knows items by what is said of them (`headstart.nn.two_tower`), trained on others.
 
 ``headstart pretrain INTERACTIONS --items TABLE --objective two_tower`` makes it. A text source, frozen, turns what is
 known of each item into a vector; everything that is learned goes through these, so that items of another catalogue,
@@ -37,6 +36,7 @@ class TwoTowers(HistoryNetwork):
         "text_source": "minilm", "told": 384, "width": 64, "dropout": 0.5, "own": False, "length": 100,
     }  # fmt: skip
     by_item: ClassVar[str] = "items.vectors"
+    _others: dict[str, Array] | None = None
 
     @staticmethod
     def built(count: int, sizes: Json) -> TwoTower:
@@ -56,8 +56,6 @@ class TwoTowers(HistoryNetwork):
         made = copy.copy(self)
         made._others = dict(zip(ids, vectors))
         return made
-
-    _others: dict[str, Array] | None = None
 
     def vectors(self, ids: Sequence[str]) -> Array:
         """The vectors [K,V] of these items, zero where nothing is known."""
