@@ -141,7 +141,8 @@ def users(
                 f"{each.name} {'' if each.test is None else f'{each.test:.3f} '}(validation {each.validation:.3f})"
                 for each in run.record.candidates
             )
-            print(f"{'':14} {told}", flush=True)
+            same = f"; ALS from scratch {control(made, items, 'ALS'):.3f}" if objective == "factors" else ""
+            print(f"{'':14} {told}{same}", flush=True)
         reached = []
         for each in () if everything else (10, 20, 50, 1000):
             score = control(lists(folder / "rows.jsonl", taken, train, test, each), items)
@@ -165,13 +166,13 @@ def fitted(rows: Path, items: Path, source: str, out: Path, method: str):
     return headstart.fit(rows, roles=ROLES, kinds=KINDS, items=items, source=source, out=out, method=method)
 
 
-def control(rows: Path, items: Path) -> float:
-    """NDCG@10 of the control alone on the test rows."""
+def control(rows: Path, items: Path, recipe: str = "auto") -> float:
+    """NDCG@10 of the control alone on the test rows. recipe: the kind of model."""
     data = headstart.read(rows, roles=ROLES, kinds=KINDS, items=items)
     task = Recommendation.learn(data)
     part = np.array(data.values("split"))
     train, test = (data.select(np.flatnonzero(part == name)) for name in ("train", "test"))
-    found = Baseline().fit(Problem(train, None, task, None, None))
+    found = Baseline(recipe=recipe).fit(Problem(train, None, task, None, None))
     return task.score(found.outputs(test), task.encode(test.targets()))
 
 

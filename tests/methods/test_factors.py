@@ -10,7 +10,7 @@ from headstart.methods.auto import Auto, planned
 from headstart.methods.baseline import Baseline
 from headstart.methods.ease import Ease
 from headstart.methods.factors import Factors
-from headstart.methods.item_models import ALS
+from headstart.methods.item_models import ALS, classical
 from headstart.methods.items import ItemsFitted, encoded, joined
 from headstart.nn.item_factors import ItemFactors
 from headstart.nn.item_weights import matrix
@@ -66,12 +66,13 @@ def test_a_model_of_factors_is_saved_and_read(tmp_path):
     assert fitted.trained()[0].parameters == fitted.model.weights.table.size
 
 
-def test_als_speaks_of_all_items(monkeypatch):
+def test_als_speaks_of_all_items_and_a_control_tries_it_by_name_only(monkeypatch):
     rows = people(60, 0)
     task = Recommendation.learn(rows)
     X = matrix(joined(*encoded(rows, task)), task.width)
     monkeypatch.setattr("headstart.methods.item_models.MOST", 5)
     assert len(ALS(0.1, 1.0).build(X).columns) == (X.sum(axis=0) > 0).sum() > 5
+    assert "ALS" not in {recipe.kind for recipe in classical(rows)}
 
 
 def test_a_source_of_factors_is_a_source(tmp_path):

@@ -126,7 +126,7 @@ def test_neighbours_rank_like_implicit():
 def test_the_control_tries_all_that_people_use_and_chooses_on_validation_rows():
     rows = people(60, 0)
     kinds = {recipe.kind for recipe in classical(rows)}
-    assert kinds == {"popularity", "item-kNN", "EASE", "EASE towards TF-IDF of contents", "ALS"}
+    assert kinds == {"popularity", "item-kNN", "EASE", "EASE towards TF-IDF of contents"}
     fitted = Baseline().fit(problem(rows).replace(valid=people(40, 9)))
     tried = fitted.history[-1]["on validation"]
     assert set(tried) == kinds and tried[fitted.description] == max(tried.values()) > tried["popularity"]
