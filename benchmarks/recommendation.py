@@ -14,8 +14,8 @@ a transformer besides. ``--whole``: whole histories, whose last fifth is to be f
 ``texts`` and ``items`` have trained towers beside the rest; of ``items`` half of the users make the source then.
 ``items``: a tenth of the films validates and a tenth tests; nobody's history holds them. ``texts``: ten interactions of
 each training user; of 200 others the first 5 are known. ``people``: half of all users train; of the others 0, 1, 3 or
-10 interactions are known; with ``--soon`` only what comes next is asked for (a quarter as much as is known, one at
-least), in place of everything after. ``elsewhere``: the films of some genres are what users took elsewhere, all others
+10 interactions are known. With ``--soon`` only what comes next is asked for (the next 5; of ``people`` a quarter as
+much as is known, one at least), in place of everything after. ``elsewhere``: the films of some genres are what users took elsewhere, all others
 are the target; ten interactions of each training user; of 200 others the first 0 or 5 are known. ``scale``: a fit with
 a source of as many interactions of others, in processes of their own, then the best of every user beside implicit's.
 Every item is ranked, none is sampled.
@@ -39,6 +39,7 @@ import numpy as np
 import headstart
 from headstart.datasets import shelf
 from headstart.datasets.base import Dataset
+from headstart.datasets.interactions import histories
 from headstart.evidence.verdict import BOOTSTRAP, decide, paired_bootstrap
 from headstart.methods.base import Problem
 from headstart.methods.baseline import Baseline
@@ -46,7 +47,9 @@ from headstart.methods.ease import Ease
 from headstart.methods.items import ItemsFitted
 from headstart.methods.two_tower import TwoTower
 from headstart.methods.two_tower_scratch import TwoTowerScratch
+from headstart.nn.item_weights import matrix
 from headstart.ranking.measure import open_for
+from headstart.sources.history_network import items_of
 from headstart.tasks.recommendation import Recommendation
 
 COLUMNS = {"user_id": "user", "movie_id": "item", "timestamp": "step"}
@@ -74,13 +77,17 @@ def write(path: Path, rows: list[dict[str, str]]) -> Path:
 # --- new users -----------------------------------------------------------------------------------------------------
 
 
-def lists(path: Path, taken: dict[str, list[str]], train: list[str], test: list[str], each: int = GIVEN) -> Path:
-    """Rows of lists: of training users the first ``each`` interactions, of test users all."""
+def lists(
+    path: Path, taken: dict[str, list[str]], train: list[str], test: list[str], each: int = GIVEN, soon: bool = False
+) -> Path:  # fmt: skip
+    """Rows of lists: of training users the first ``each`` interactions, of test users all, or ``soon``: the next 5."""
     with path.open("w", encoding="utf-8") as file:
         for part, users in (("train", train), ("test", test)):
             for user in users:
                 cut = min(each, len(taken[user])) - 1 if part == "train" else GIVEN
                 end = cut + 1 if part == "train" and each == GIVEN else each if part == "train" else None
+                if part == "test" and soon:
+                    end = cut + GIVEN
                 if part == "train" and each > GIVEN:
                     cut = max(1, round(0.8 * min(each, len(taken[user]))))
                 row = {"user": user, "history": taken[user][:cut], "next": taken[user][cut:end], "split": part}
@@ -100,8 +107,9 @@ def whole(path: Path, taken: dict[str, list[str]], train: list[str], test: list[
 
 
 def users(
-    folder: Path, occupations: list[str], objective: str, everything: bool, method: str = "auto", seed: int = 0
-) -> None:
+    folder: Path, occupations: list[str], objective: str, everything: bool, method: str = "auto", seed: int = 0,
+    soon: bool = False,
+) -> None:  # fmt: skip
     every = ratings()
     films = {row["movie_id"]: row for row in every}
     items = write(
@@ -109,7 +117,7 @@ def users(
     )
     print(
         f"{'occupation':14} {'train':>5} {'test':>5} {'transfer':>8} {'control':>8} {'difference':>22}  "
-        "verdict   head start"
+        "verdict   head start   popular here, there"
     )
     found = []
     for occupation in occupations:
@@ -122,7 +130,8 @@ def users(
         train, test = names[: len(names) // 2], names[len(names) // 2 :]
         source = folder / f"other than {occupation}"
         headstart.pretrain(write(folder / "others.csv", others), source, roles=COLUMNS, objective=objective, seed=seed)
-        made = (whole if everything else lists)(folder / "rows.jsonl", taken, train, test)
+        path = folder / "rows.jsonl"
+        made = whole(path, taken, train, test) if everything else lists(path, taken, train, test, soon=soon)
         run = fitted(made, items, str(source), folder / occupation, method)
         verdict, start = run.record.verdict, run.record.head_start
         scores = {each.name: each.test for each in run.record.candidates}
@@ -133,9 +142,9 @@ def users(
         sign = {"exact": "", "more than": ">", "less than": "<"}[start.bound]
         print(
             f"{occupation:14} {len(train):5} {len(test):5} {scores[reached_by]:8.3f} {scores[verdict.control]:8.3f} "
-            f"{told:>22}  {verdict.label:9} {sign}{start.multiplier:.1f}x",
-            flush=True,
-        )
+            f"{told:>22}  {verdict.label:9} {sign}{start.multiplier:.1f}x  {control(made, items, 'popularity'):.3f} "
+            f"{popular_there(made, items, str(source)):.3f}", flush=True,
+        )  # fmt: skip
         if objective != "auto":
             told = ", ".join(
                 f"{each.name} {'' if each.test is None else f'{each.test:.3f} '}(validation {each.validation:.3f})"
@@ -145,7 +154,7 @@ def users(
             print(f"{'':14} {told}{same}", flush=True)
         reached = []
         for each in () if everything else (10, 20, 50, 1000):
-            score = control(lists(folder / "rows.jsonl", taken, train, test, each), items)
+            score = control(lists(path, taken, train, test, each, soon), items)
             count = sum(min(each, len(taken[user])) for user in train)
             reached.append(f"{count:,}: {score:.3f}")
             if score >= scores[reached_by]:
@@ -174,6 +183,20 @@ def control(rows: Path, items: Path, recipe: str = "auto") -> float:
     train, test = (data.select(np.flatnonzero(part == name)) for name in ("train", "test"))
     found = Baseline(recipe=recipe).fit(Problem(train, None, task, None, None))
     return task.score(found.outputs(test), task.encode(test.targets()))
+
+
+def popular_there(rows: Path, items: Path, source: str) -> float:
+    """NDCG@10 of what is popular among the users of the source, on the test rows."""
+    data = headstart.read(rows, roles=ROLES, kinds=KINDS, items=items)
+    task = Recommendation.learn(data)
+    test = data.select(np.flatnonzero(np.array(data.values("split")) == "test"))
+    known = items_of(open_for(data, source))
+    assert known is not None
+    places, there = known.known(task.items)
+    scores = np.zeros((len(test), task.width), np.float32)
+    scores[:, places] = known.table.popularity.numpy()[there]
+    scores[matrix(task.encode(histories(test)), task.width).nonzero()] = -np.inf
+    return task.score(task.best(scores), task.encode(test.targets()))
 
 
 # --- new items -----------------------------------------------------------------------------------------------------
@@ -236,7 +259,7 @@ def items(folder: Path, seeds: list[int], objective: str) -> None:
 # --- two catalogues ------------------------------------------------------------------------------------------------
 
 
-def texts(folder: Path, seeds: list[int], sizes: list[int], objective: str) -> None:
+def texts(folder: Path, seeds: list[int], sizes: list[int], objective: str, soon: bool) -> None:
     """Half of the films and half of the users make the source; the others, with the other films, are the target."""
     every = ratings()
     films = {row["movie_id"]: row for row in every}
@@ -268,7 +291,7 @@ def texts(folder: Path, seeds: list[int], sizes: list[int], objective: str) -> N
         known = [user for user in people if len(taken[user]) >= 2 * GIVEN]
         assert len(known) >= max(sizes) + 200, f"{len(known)} users are too few"
         for size in sizes:
-            rows = lists(folder / "rows.jsonl", taken, known[:size], known[-200:], 2 * GIVEN)
+            rows = lists(folder / "rows.jsonl", taken, known[:size], known[-200:], 2 * GIVEN, soon)
             data = headstart.read(rows, roles=ROLES, kinds=KINDS, items=tables[1])
             task = Recommendation.learn(data)
             part = np.array(data.values("split"))
@@ -314,7 +337,7 @@ ELSEWHERE = {
 """Genres of the source; a film of several is the source's if one of them is."""
 
 
-def elsewhere(folder: Path, seeds: int, sizes: list[int]) -> None:
+def elsewhere(folder: Path, seeds: int, sizes: list[int], soon: bool) -> None:
     """What users watched of some genres, for what they will watch of the others."""
     every = ratings()
     theirs = [row for row in every if ELSEWHERE & set(row["genres"].split("|"))]
@@ -335,7 +358,7 @@ def elsewhere(folder: Path, seeds: int, sizes: list[int]) -> None:
             with path.open("w", encoding="utf-8") as file:
                 for part, some in (("train", names[:size]), ("0", names[-200:]), (f"{GIVEN}", names[-200:])):
                     for user in some:
-                        cut, end = (8, 10) if part == "train" else (int(part), None)
+                        cut, end = (8, 10) if part == "train" else (int(part), int(part) + GIVEN if soon else None)
                         row = {"user": user, "history": taken[user][:cut], "next": taken[user][cut:end], "part": part}
                         file.write(json.dumps(row) + "\n")
             roles = {"user": "user", "history": "item", "next": "target", "part": "unused"}
@@ -470,7 +493,6 @@ def speed(folder: Path) -> None:
 
     from headstart.methods.item_models import Neighbours
     from headstart.methods.items import encoded
-    from headstart.nn.item_weights import matrix
 
     run = headstart.load(folder / "run")
     rows = run.read(str(folder / "a.csv"))
@@ -516,7 +538,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="texts, items: the first seed")
     parser.add_argument("--draw", type=int, default=0, help="users: which half of an occupation trains")
     parser.add_argument("--train", default="40,150", help="texts, elsewhere: users of the target that train")
-    parser.add_argument("--soon", action="store_true", help="people: ask for what comes next alone")
+    parser.add_argument("--soon", action="store_true", help="ask for what comes next alone (not items)")
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--interactions", type=int, default=1_000_000)
@@ -525,13 +547,21 @@ def main() -> None:
     seeds = list(range(given.first, given.first + given.seeds))
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "users":
-            users(Path(folder), given.occupations.split(","), given.objective, given.whole, given.method, given.draw)
+            users(
+                Path(folder),
+                given.occupations.split(","),
+                given.objective,
+                given.whole,
+                given.method,
+                given.draw,
+                given.soon,
+            )
         elif given.what == "texts":
-            texts(Path(folder), seeds, [int(size) for size in given.train.split(",")], given.objective)
+            texts(Path(folder), seeds, [int(size) for size in given.train.split(",")], given.objective, given.soon)
         elif given.what == "people":
             people(Path(folder), given.seeds, given.soon)
         elif given.what == "elsewhere":
-            elsewhere(Path(folder), given.seeds, [int(size) for size in given.train.split(",")])
+            elsewhere(Path(folder), given.seeds, [int(size) for size in given.train.split(",")], given.soon)
         elif given.what == "items":
             items(Path(folder), seeds, given.objective)
         else:
