@@ -15,10 +15,10 @@ a transformer besides. ``--whole``: whole histories, whose last fifth is to be f
 ``items``: a tenth of the films validates and a tenth tests; nobody's history holds them. ``texts``: ten interactions of
 each training user; of 200 others the first 5 are known. ``people``: half of all users train; of the others 0, 1, 3 or
 10 interactions are known. With ``--soon`` only what comes next is asked for (the next 5; of ``people`` a quarter as
-much as is known, one at least), in place of everything after. ``elsewhere``: the films of some genres are what users took elsewhere, all others
-are the target; ten interactions of each training user; of 200 others the first 0 or 5 are known. ``scale``: a fit with
-a source of as many interactions of others, in processes of their own, then the best of every user beside implicit's.
-Every item is ranked, none is sampled.
+much as is known, one at least), in place of everything after. ``elsewhere``: the films of some genres are what users
+took elsewhere, all others are the target; ten interactions of each training user; of 200 others the first 0 or 5 are
+known. ``scale``: a fit with a source of as many interactions of others, in processes of their own, then the best of
+every user beside implicit's. Every item is ranked, none is sampled.
 """
 
 from __future__ import annotations
