@@ -13,11 +13,14 @@ from headstart.datasets.base import Column, Dataset, Items
 from headstart.errors import MethodError, SourceError
 from headstart.evidence.controls import controls
 from headstart.methods.base import Problem
+from headstart.methods.baseline import Baseline
 from headstart.methods.network import Network as Backbone
+from headstart.methods.sequences import SequenceFitted
 from headstart.methods.two_tower import TwoTower
 from headstart.methods.two_tower_scratch import TwoTowerScratch
 from headstart.nn.two_tower import TwoTower as Network
 from headstart.ranking.measure import open_for
+from headstart.sources.items import of_table
 from headstart.sources.sasrec import Sequences
 from headstart.sources.two_tower import TwoTowers
 from headstart.tasks.recommendation import Recommendation
@@ -247,3 +250,33 @@ def test_the_control_has_the_network_of_the_source(taught, tmp_path, monkeypatch
     made = TwoTowers.of_texts(names("x"), own, "elsewhere", str(tmp_path / "reader"), 0)
     read = open_for(rows, made)
     assert read.vectors(names("y")).shape == (COUNT, width) and read.tells(names("y"), False) == set(names("y"))
+
+
+def test_beside_weights_between_items_the_control_reads_the_words(tmp_path):
+    rows = users(200, 0, "a", each=6)
+    task = Recommendation.learn(rows)
+    weights = of_table(names("a"), np.zeros((COUNT, COUNT)), name="w", holds="weights", origin="", licence="",
+                       description="")  # fmt: skip
+    assert [each.name for each in controls(weights, "balanced", task, rows)] == ["baseline", "two_tower_scratch"]
+    bare = Dataset(rows.table, rows.columns, origin="memory", items=Items(rows.items.ids, ("",) * COUNT))
+    assert [each.name for each in controls(weights, "balanced", task, bare)] == ["baseline"]
+    with pytest.raises(MethodError, match="in words"):
+        TwoTowerScratch().admit(task, weights, bare)
+    fitted = TwoTowerScratch().fit(Problem(rows, None, task, weights, None, options={"drift": False}))
+    others = users(100, 1, "a", each=6)
+    score = task.score(fitted.outputs(others), task.encode(others.targets()))
+    popular = Baseline(recipe="popularity").fit(Problem(rows, None, task, None, None))
+    assert score > task.score(popular.outputs(others), task.encode(others.targets())) + 0.3
+    fitted.save(tmp_path)
+    again = SequenceFitted.load(tmp_path, task, fitted.method)
+    np.testing.assert_array_equal(again.outputs(others), fitted.outputs(others))
+
+
+def test_words_are_brought_to_as_many_numbers_as_are_read(monkeypatch):
+    from headstart.methods import two_tower_scratch as module
+
+    rows = users(60, 0, "a")
+    task = Recommendation.learn(rows)
+    monkeypatch.setattr(module, "TOLD", 4)
+    fitted = TwoTowerScratch(epochs=1).fit(Problem(rows, None, task, None, None, options={"drift": False}))
+    assert fitted.source.sizes["told"] == 4

@@ -2,8 +2,8 @@
 
 ``baseline`` is the classical model of the modality, tuned by cross-validation (a task may name another one);
 ``scratch`` is the source's own network from fresh weights, with a learning rate chosen on a trial and at least the
-time that the transfer took. Where the source keeps the rows that it learned from, ``pooled`` fits the classical model
-of a table on them and the target's.
+time that the transfer took; of rankings, where the source is no network, towers on the words of the items. Where the
+source keeps the rows that it learned from, ``pooled`` fits the classical model of a table on them and the target's.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ def controls(source: Source | None, effort: str, task: Task, rows: Dataset) -> l
     pooled = catalog.find("methods", "pooled")()
     if admits(pooled, task, source, rows):
         found.append(pooled)
-    if source is not None and any(True for _ in source.network.parameters()):
-        kinds = [catalog.find("methods", name) for name in task.scratch]
+    if source is not None:
+        trains = any(True for _ in source.network.parameters())
+        kinds = [kind for name in task.scratch if (kind := catalog.find("methods", name)).ranks or trains]
         for kind in [kind for kind in kinds if admits(kind(), task, source, rows)][:1]:
             found.append(kind() if kind.ranks else kind(epochs=SCRATCH_EPOCHS[effort]))  # rankers stop by themselves
     return found
