@@ -134,5 +134,6 @@ def test_a_whole_contest(log, tmp_path, monkeypatch):
     record = found.record
     assert record.verdict is not None and record.head_start is not None
     assert {each.name for each in record.candidates} == {"ease", "baseline", "two_tower_scratch"}
+    assert "same net" not in found.summary()  # of weights between items there is none
     assert all("Thing" in each.truth and "the last: Thing" in each.text for each in record.mistakes)
     assert record.task["metric"] == "ndcg@10" and record.source["name"] == "clubs"

@@ -89,7 +89,7 @@ def learned(
     notes = [*rows.notes, *(_rejected(rows.rejects))]
     made: Source = source
     if objective == "factors":
-        made, told = factorised(rows, task, source, seed)
+        made, told = factorised(rows, task, X, source, seed)
         facts |= told
     if start is not None:
         settings: Json = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
@@ -105,11 +105,13 @@ def learned(
     return made, {**facts, "seconds": round(time.monotonic() - begun, 1)}, notes
 
 
-def factorised(rows: Dataset, task: Recommendation, items: Items, seed: int) -> tuple[Source, Json]:
-    """Factors of all items that anybody took, with the weights between items beside them; and the facts of it."""
+def factorised(rows: Dataset, task: Recommendation, X: Any, items: Items, seed: int) -> tuple[Source, Json]:
+    """Factors of all items that anybody took, with the weights between items beside them; and the facts of it.
+
+    X: the interactions of the rows [N,I].
+    """
     problem = Problem(rows, None, task, None, None, seed=seed)
     choice, scores = choose(problem, factor_recipes())
-    X = matrix(joined(*encoded(rows, task)), task.width)
     model = choice.build(X)
     factors = model.weights
     assert isinstance(factors, ItemFactors)

@@ -19,7 +19,7 @@ from headstart.sources.shelf import open_source
 from headstart.tasks.recommendation import Recommendation
 from headstart.testing import check_source
 from tests.conformance.examples import tiny_factors
-from tests.methods.test_items import CLUB, CLUBS, people, problem, score
+from tests.methods.test_items import CLUB, CLUBS, log_of, people, problem, score
 from tests.methods.test_items import source as weights
 
 
@@ -96,10 +96,7 @@ def test_pretrain_makes_factors_with_weights_beside_them(tmp_path, monkeypatch):
 
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
     every = people(150, 5, known=6)
-    log = {"user": [], "item": [], "when": []}
-    for user, past, then in zip(every.values("user"), every.values("past"), every.values("then")):
-        for when, item in enumerate(past + then):
-            log["user"].append(user), log["item"].append(item), log["when"].append(when)
+    log = log_of(every)
     roles = {"user": "user", "item": "item", "when": "step"}
     made = headstart.pretrain(log, tmp_path / "mine", roles=roles, objective="factors")
     assert made.facts["objective"] == "factors" and made.facts["ndcg@10"] > 0.5 and "factors on" in made.text()

@@ -52,6 +52,15 @@ def source(ids=None):
     )  # fmt: skip
 
 
+def log_of(rows: Dataset) -> dict[str, list]:
+    """The rows as a table of interactions."""
+    log: dict[str, list] = {"user": [], "item": [], "when": []}
+    for user, past, then in zip(rows.values("user"), rows.values("past"), rows.values("then")):
+        for when, item in enumerate(past + then):
+            log["user"].append(user), log["item"].append(item), log["when"].append(when)
+    return log
+
+
 def problem(rows: Dataset, **more) -> Problem:
     return Problem(rows, None, Recommendation.learn(rows), more.pop("source", None), None, **more)
 
@@ -178,10 +187,7 @@ def test_pretrain_makes_a_source_that_fit_takes(tmp_path, monkeypatch):
 
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
     every = people(150, 5, known=6)
-    log = {"user": [], "item": [], "when": []}
-    for user, past, then in zip(every.values("user"), every.values("past"), every.values("then")):
-        for when, item in enumerate(past + then):
-            log["user"].append(user), log["item"].append(item), log["when"].append(when)
+    log = log_of(every)
     roles = {"user": "user", "item": "item", "when": "step"}
     made = headstart.pretrain(log, tmp_path / "mine", roles=roles)
     assert made.facts["objective"] == "ease" and made.facts["rows"] == 150 and "NDCG@10" in made.text()

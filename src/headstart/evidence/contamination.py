@@ -25,6 +25,7 @@ import numpy as np
 from headstart.datasets.base import Dataset
 from headstart.errors import DataError
 from headstart.evidence.splits import Split
+from headstart.nn.row_hashes import repeated
 from headstart.sources.base import Source
 
 Array: TypeAlias = np.ndarray
@@ -66,18 +67,18 @@ def copies(labelled: Dataset, rows: Dataset) -> tuple[Array, list[str]]:
     same = np.isin(digests, known)
     if not same.any():
         return same, []
-    told = f"{same.sum():,} of the {len(rows):,} rows to adapt to stand among the labelled rows"
+
+    def told(found: Array) -> str:
+        return f"{found.sum():,} of the {len(rows):,} rows to adapt to stand among the labelled rows"
+
     if rows.modality == "table":
         equal, hashes = same, np.unique(digests, return_inverse=True)[1].ravel()
         same = equal & alone(hashes)
-        counts = np.unique(known, return_counts=True)[1]
-        repeated = float(counts[counts > 1].sum() / len(known))
-        if same.sum() <= by_chance(hashes, len(known), repeated):
-            return np.zeros(len(rows), bool), [f"Rows: {told}, no more than are equal by chance; they stay."]
-        told = f"{same.sum():,} of the {len(rows):,} rows to adapt to stand among the labelled rows"
+        if same.sum() <= by_chance(hashes, len(known), repeated(np.array(known))):
+            return np.zeros(len(rows), bool), [f"Rows: {told(equal)}, no more than are equal by chance; they stay."]
     if len(rows) - same.sum() < LEAST:
-        return np.zeros(len(rows), bool), [f"Rows: {told}: of new rows the score says little."]
-    return same, [f"Rows: {told} ({same.mean():.1%}): they judge nothing."]
+        return np.zeros(len(rows), bool), [f"Rows: {told(same)}: of new rows the score says little."]
+    return same, [f"Rows: {told(same)} ({same.mean():.1%}): they judge nothing."]
 
 
 def uncontaminated(parts: Split, source: Source | None, verdict: bool = True) -> Split:

@@ -13,7 +13,10 @@ from headstart.types import Candidate, Json, Record
 _LABELS = 12  # width of the column of labels
 
 SCRATCH = ("scratch", "sasrec_scratch", "two_tower_scratch")
-"""Controls that are the source's network from fresh weights."""
+"""Controls that are the source's network from fresh weights; the last one beside `TOWERS` alone."""
+
+TOWERS = "two towers"
+"""The architecture of a source; beside others the towers read the words of the items."""
 
 
 def summary(record: Record, *, width: int | None = None) -> str:
@@ -133,7 +136,8 @@ def scores(record: Record) -> str:
         return ""
     parts = [f"{metric} {wording.score(shown_score(record, main))}"]
     best = best_control(record)
-    scratch = next((item for item in record.candidates if item.name in SCRATCH), None)
+    same = SCRATCH if record.source.get("architecture") == TOWERS else SCRATCH[:-1]
+    scratch = next((item for item in record.candidates if item.name in same), None)
     if best is not None and best is not main and best is not scratch:
         parts.append(f"best control ({wording.title(best)}) {wording.score(shown_score(record, best))}")
     if scratch is not None and scratch is not main:
